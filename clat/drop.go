@@ -1,0 +1,111 @@
+package clat
+
+// DropReason says why a packet was not forwarded. The names are a promise: they appear in counters, logs and captures.
+type DropReason uint8
+
+const (
+	DropNone DropReason = iota
+
+	// The packet is not what it says.
+	DropVersion   // neither IPv4 nor IPv6, or empty
+	DropHeader    // IP header truncated or with impossible lengths (RFC 1812, 5.2.2; RFC 8200, 3)
+	DropChecksum  // IPv4 header checksum wrong (RFC 1812, 5.2.2)
+	DropTransport // transport header truncated, or a checksum that must be right is wrong (RFC 5508, REQ-3)
+	DropExtension // IPv6 extension headers truncated, too many, or inside a fragment (RFC 7915, 5.1.1)
+	DropFragment  // impossible fragment: offset, length, or more than 65535 octets in all (RFC 8200, 4.5)
+	DropOffload   // segmentation or partial checksum on what is not plain TCP or UDP, or with values that contradict the packet
+
+	// The packet is right, but not ours to forward.
+	DropSource         // source that may not send here: illegal (RFC 7915, 4.1 and 5.1), or not one of our clients
+	DropMulticast      // destination is multicast or broadcast: has no mapping and gets no error (RFC 7915, 4.2)
+	DropNoMapping      // an address that neither a prefix nor a map covers (RFC 7915, 5.6)
+	DropNonGlobal      // non-global IPv4 address behind 64:ff9b::/96, with wkp-non-global = "reject" (RFC 6052, 3.1)
+	DropSpoofed        // IPv6 source that embeds an address no remote host has: ours, loopback, link-local, ... (RFC 6052, 5.1)
+	DropHairpin        // to our own IPv4 address, which the host delivers itself (RFC 7757, 4)
+	DropSourceRoute    // unexpired source route or routing header (RFC 7915, 4.1 and 5.1)
+	DropProtocol       // protocol number that means something else in the other family: ICMP of the wrong one, extension headers
+	DropTTL            // TTL or hop limit ran out (RFC 7915, 4.1 and 5.1)
+	DropTooBig         // larger than the way out takes, and not to be fragmented (RFC 7915, 4.1 and 1.4)
+	DropZeroChecksum   // UDP checksum 0 where the other family has none (RFC 7915, 4.5; RFC 8200, 8.1)
+	DropFragmentedICMP // ICMP in fragments cannot be translated piece by piece (RFC 7915, 1.2)
+	DropIGMP           // IGMP and MLD stay on their link (RFC 7915, 4.2 and 5.2)
+	DropICMPType       // ICMP type or code without a counterpart (RFC 7915, 4.2 and 5.2)
+	DropICMPInner      // ICMP error about a packet that is truncated, an ICMP error itself, or not ours (RFC 7915, 4.3 and 5.3)
+	DropPTBTooSmall    // Packet Too Big below 1280 octets (RFC 8201, 4)
+
+	// The packet was translated, but did not get out.
+	DropWrite // the device refused it
+	NumDropReasons
+)
+
+var dropNames = [NumDropReasons]string{
+	DropNone:           "none",
+	DropVersion:        "ip-version",
+	DropHeader:         "ip-header",
+	DropChecksum:       "ipv4-header-checksum",
+	DropTransport:      "transport-header",
+	DropExtension:      "extension-header",
+	DropFragment:       "fragment",
+	DropOffload:        "offload",
+	DropSource:         "source",
+	DropMulticast:      "multicast",
+	DropNoMapping:      "no-mapping",
+	DropNonGlobal:      "wkp-non-global",
+	DropSpoofed:        "spoofed-source",
+	DropHairpin:        "hairpin",
+	DropSourceRoute:    "source-route",
+	DropProtocol:       "protocol",
+	DropTTL:            "ttl",
+	DropTooBig:         "too-big",
+	DropZeroChecksum:   "udp-zero-checksum",
+	DropFragmentedICMP: "fragmented-icmp",
+	DropIGMP:           "igmp-mld",
+	DropICMPType:       "icmp-type",
+	DropICMPInner:      "icmp-inner",
+	DropPTBTooSmall:    "ptb-below-1280",
+	DropWrite:          "write",
+}
+
+// String is the reason's stable name.
+func (r DropReason) String() string {
+	if r >= NumDropReasons {
+		return "unknown"
+	}
+	return dropNames[r]
+}
+
+var dropMeanings = [NumDropReasons]string{
+	DropNone:           "nothing was dropped",
+	DropVersion:        "it is neither IPv4 nor IPv6",
+	DropHeader:         "its IP header is truncated or has impossible lengths",
+	DropChecksum:       "its IPv4 header checksum is wrong",
+	DropTransport:      "its transport header is truncated, or its ICMP checksum is wrong",
+	DropExtension:      "its IPv6 extension headers are truncated, too many, or inside a fragment",
+	DropFragment:       "it is an impossible fragment",
+	DropOffload:        "the device's notes on segmentation or checksum do not fit it",
+	DropSource:         "its source may not send here",
+	DropMulticast:      "its destination is multicast or broadcast, which has no counterpart",
+	DropNoMapping:      "no NAT64 prefix or map covers one of its addresses",
+	DropNonGlobal:      "its IPv4 address is not global, and translate.wkp-non-global rejects such behind 64:ff9b::/96",
+	DropSpoofed:        "its IPv6 source claims an IPv4 address that no remote host has",
+	DropHairpin:        "it is for an address of this host",
+	DropSourceRoute:    "it carries an unexpired source route",
+	DropProtocol:       "its protocol number means something else in the other family",
+	DropTTL:            "its TTL or hop limit ran out",
+	DropTooBig:         "it is larger than the way out takes, and must not be fragmented",
+	DropZeroChecksum:   "it is UDP without a checksum",
+	DropFragmentedICMP: "it is ICMP in fragments",
+	DropIGMP:           "it is IGMP or MLD, which stay on their link",
+	DropICMPType:       "its ICMP type has no counterpart",
+	DropICMPInner:      "it is an ICMP error about a packet that is truncated, an error itself, or not ours",
+	DropPTBTooSmall:    "it is a Packet Too Big below 1280 octets",
+	DropWrite:          "the device refused it",
+}
+
+// Meaning says the reason to people, as the end of a sentence that begins with "dropped, because".
+func (r DropReason) Meaning() string {
+	if r >= NumDropReasons {
+		return "of an unknown reason"
+	}
+	return dropMeanings[r]
+}
