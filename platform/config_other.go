@@ -1,0 +1,6 @@
+//go:build !windows
+
+package platform
+
+// ConfigFile is where the configuration is, unless told otherwise.
+const ConfigFile = "/etc/uclat/uclat.toml"

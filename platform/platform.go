@@ -1,0 +1,89 @@
+// Package platform is what the programs of this project need to know of a host, and what they may ask of it: plain values.
+// Sub-packages do the work, one need each.
+package platform
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"runtime"
+)
+
+// ErrUnsupported is what a constructor of a sub-package returns on a system that it does not serve yet.
+var ErrUnsupported = errors.New("not supported on this system yet")
+
+// Unsupported is ErrUnsupported with the name of the system and of what is missing there.
+func Unsupported(what string) error {
+	return fmt.Errorf("%s on %s: %w", what, runtime.GOOS, ErrUnsupported)
+}
+
+// Link is a network interface.
+type Link struct {
+	Index int
+	Name  string
+	MTU   int  // octets, of the link layer's payload
+	MTU6  int  // octets, of an IPv6 packet: MTU, or less where a Router Advertisement said so
+	Up    bool // administratively up and with carrier
+	L2    bool // has link-layer addresses, so that neighbours must be resolved
+}
+
+// Address is one address of an interface.
+type Address struct {
+	Link       int // index
+	Prefix     netip.Prefix
+	Tentative  bool
+	Deprecated bool
+}
+
+// Route is a unicast route of the main table, or one that HostConfig asks for.
+type Route struct {
+	Dst    netip.Prefix
+	Via    netip.Addr // invalid: on-link
+	Link   int        // index; 0 in a HostConfig: the TUN
+	Metric int
+	MTU    int  // octets; 0: the interface's
+	FromRA bool // the kernel learned it from a Router Advertisement
+}
+
+// Snapshot is the host as it is now, read whole. Order is by index, then address; reflect.DeepEqual compares two.
+type Snapshot struct {
+	Links  []Link
+	Addrs  []Address
+	Routes []Route
+}
+
+// Link is the interface with that index.
+func (s *Snapshot) Link(index int) (Link, bool) {
+	for _, l := range s.Links {
+		if l.Index == index {
+			return l, true
+		}
+	}
+	return Link{}, false
+}
+
+// LinkByName is the interface with that name.
+func (s *Snapshot) LinkByName(name string) (Link, bool) {
+	for _, l := range s.Links {
+		if l.Name == name {
+			return l, true
+		}
+	}
+	return Link{}, false
+}
+
+// HostConfig is the host as it should be. The zero value is "nothing of ours". hostnet makes it so; twice is once.
+type HostConfig struct {
+	TUN     string // name of the device, which exists
+	MTU     int    // octets, of the device
+	Addrs   []netip.Prefix
+	Routes  []Route
+	Forward *Forward // nil: the kernel forwards nothing for us
+}
+
+// Forward asks the kernel to forward IPv6 between the TUN and the uplink, and nothing but what is translated.
+type Forward struct {
+	Uplink string         // name of the interface that faces the PLAT
+	CLAT   []netip.Prefix // IPv6 addresses that stand for our IPv4 addresses
+	PREF64 []netip.Prefix // IPv6 addresses that stand for all others
+}
