@@ -1,0 +1,141 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// check looks at settings that must go together. Each of them alone is right.
+func (b *builder) check() {
+	b.checkInterface()
+	b.checkPREF64()
+	b.checkAddress()
+	b.checkMaps()
+}
+
+// ref is one value of a setting.
+type ref struct {
+	key   string
+	index int // in a list
+}
+
+// shown is the value as it was written, or the default, and where that was.
+func (b *builder) shown(r ref) (shown string, at place, given bool) {
+	if s, ok := b.given[r.key]; ok {
+		return s.items[r.index].shown, s.items[r.index].place, true
+	}
+	k := findKey(r.key)
+	shown = k.defaults()[r.index]
+	if k.Kind == String {
+		shown = quote(shown)
+	}
+	return shown, place{}, false
+}
+
+// conflict reports that x and y do not go together, at x, or at y where x was not written by the user.
+func (b *builder) conflict(x, y ref, why string) {
+	shownX, atX, givenX := b.shown(x)
+	shownY, atY, givenY := b.shown(y)
+	if !givenX {
+		x, y = y, x
+		shownX, shownY, atX, atY, givenY = shownY, shownX, atY, atX, false
+	}
+	origin := atY.where
+	if !givenY {
+		origin = "the default"
+	}
+	b.fail(atX, x.key, shownX, fmt.Sprintf("does not go with %s %s (%s): %s", y.key, shownY, origin, why))
+}
+
+func (b *builder) checkInterface() {
+	c := &b.config
+	ipv4 := ref{key: "interface.ipv4"}
+	if c.Uplink == c.Interface.Name {
+		b.conflict(ref{key: "uplink"}, ref{key: "interface.name"}, "the IPv4 interface cannot be its own uplink")
+	}
+	if host, one := c.Interface.Host(); one && host == c.Interface.SelfIPv4 {
+		b.conflict(ref{key: "interface.self-ipv4"}, ipv4, "they must differ, because a host ignores ICMP errors that seem to come from itself")
+	}
+	if c.Interface.IPv4.Contains(c.Translate.UnmappedSource) {
+		b.conflict(ref{key: "translate.unmapped-source"}, ipv4, "it must be no address of the hosts that receive these errors")
+	}
+	if mtu := c.Interface.MTU; mtu != 0 && c.Translate.LowestIPv6MTU > mtu {
+		b.conflict(ref{key: "translate.lowest-ipv6-mtu"}, ref{key: "interface.mtu"}, "it must not be larger")
+	}
+}
+
+func (b *builder) checkPREF64() {
+	p := b.config.PREF64
+	configured := slices.Contains(p.Sources, SourceConfigured)
+	sources := b.given["pref64.sources"].place
+	switch {
+	case len(p.Sources) == 0:
+		b.fail(sources, "pref64.sources", "", `is empty, so that no NAT64 prefix can be found: write at least one of "configured", "dns"`)
+	case configured && len(p.Sources) == 1 && len(p.Prefixes) == 0:
+		b.fail(sources, "pref64.sources", "", `has nothing but "configured", and pref64.prefixes is empty: write a prefix there, or add "dns" here`)
+	case !configured && len(p.Prefixes) > 0:
+		b.conflict(ref{"pref64.prefixes", 0}, ref{"pref64.sources", 0}, `without "configured" among the sources it is not used`)
+	}
+	for i, prefix := range p.Prefixes {
+		for j, earlier := range p.Prefixes[:i] {
+			if prefix.Prefix().Overlaps(earlier.Prefix()) {
+				b.conflict(ref{"pref64.prefixes", i}, ref{"pref64.prefixes", j}, "they overlap, and an address would have two meanings")
+			}
+		}
+	}
+}
+
+func (b *builder) checkAddress() {
+	c := &b.config
+	own, self := ref{key: "address.ipv6"}, ref{key: "address.self-ipv6"}
+	if c.Address.IPv6.IsSingleIP() && !c.Interface.IPv4.IsSingleIP() {
+		b.conflict(own, ref{key: "interface.ipv4"},
+			"one address cannot stand for many: write a prefix of length 32, 40, 48, 56, 64 or 96 (RFC 6052, 2.2)")
+	}
+	for i, p := range c.PREF64.Prefixes {
+		switch nat64 := p.Prefix(); {
+		case !c.Address.IPv6.IsValid() || !nat64.Overlaps(c.Address.IPv6):
+		case nat64.Bits() <= c.Address.IPv6.Bits():
+			b.conflict(own, ref{"pref64.prefixes", i}, "it lies in the NAT64 prefix, and the NAT64 drops what comes from there (RFC 6146, 3.5)")
+		default:
+			b.conflict(own, ref{"pref64.prefixes", i}, "it covers the NAT64 prefix, and packets to the NAT64 would come back to this host")
+		}
+		if c.Address.SelfIPv6.IsValid() && p.Contains(c.Address.SelfIPv6.As16()) {
+			b.conflict(self, ref{"pref64.prefixes", i}, "it lies in the NAT64 prefix, and the NAT64 drops what comes from there (RFC 6146, 3.5)")
+		}
+	}
+}
+
+func (b *builder) checkMaps() {
+	c := &b.config
+	first := map[netip.Prefix]int{} // of both families
+	for i, m := range c.Maps {
+		this := ref{mapKey, i}
+		for _, p := range []netip.Prefix{m.IPv4, m.IPv6} {
+			if j, taken := first[p]; taken {
+				b.conflict(this, ref{mapKey, j}, p.String()+" is mapped twice")
+				continue
+			}
+			first[p] = i
+		}
+		// A mapping for some of the clients is more specific than their prefix, and wins (RFC 7757, 3.3).
+		if c.Interface.IPv4.Overlaps(m.IPv4) && m.IPv4.Bits() <= c.Interface.IPv4.Bits() {
+			b.conflict(this, ref{key: "interface.ipv4"}, "it would take over what address.ipv6 stands for")
+		}
+		if c.Address.IPv6.IsValid() && c.Address.IPv6.Overlaps(m.IPv6) && m.IPv6.Bits() <= c.Address.IPv6.Bits() {
+			b.conflict(this, ref{key: "address.ipv6"}, "it would take over what stands for interface.ipv4")
+		}
+		if m.IPv4.Contains(c.Interface.SelfIPv4) {
+			b.conflict(this, ref{key: "interface.self-ipv4"}, "the translator's own address stands for no host")
+		}
+		if c.Address.SelfIPv6.IsValid() && m.IPv6.Contains(c.Address.SelfIPv6) {
+			b.conflict(this, ref{key: "address.self-ipv6"}, "the translator's own address stands for no host")
+		}
+		for j, p := range c.PREF64.Prefixes {
+			if p.Prefix().Overlaps(m.IPv6) && p.Bits() <= m.IPv6.Bits() {
+				b.conflict(this, ref{"pref64.prefixes", j}, "it lies in the NAT64 prefix, which gives its addresses a meaning already")
+			}
+		}
+	}
+}

@@ -1,0 +1,151 @@
+// Package config reads what the user wants from a TOML file and from flags, checks it, and fills in the defaults. A *Config that it
+// returns is complete, valid and shared by all: nobody changes it. It knows nothing of the host, so what depends on the host, such as
+// whether an interface exists or an address is taken, is decided elsewhere.
+//
+// Every setting is one Key: the same name with dots is the key in the file and the flag on the command line, and a flag wins over the
+// file. A key that is unknown, of the wrong type or out of range is an error that says where it stands.
+package config
+
+import (
+	_ "embed"
+	"net/netip"
+
+	"uclat/clat/pref64"
+)
+
+// Reference is a configuration file that explains every key, and that changes nothing as long as its settings are commented out.
+//
+//go:embed reference.toml
+var Reference string
+
+// Config is everything that can be configured. It is immutable after it was made: its slices belong to it alone, and whoever wants
+// another Config makes another.
+type Config struct {
+	Mode      Mode
+	Uplink    string // interface that faces the PLAT; empty: the one with the IPv6 default route
+	Path      Path
+	Inbound   Inbound
+	Interface Interface
+	PREF64    PREF64
+	Address   Address
+	Maps      []Map
+	Translate Translate
+}
+
+// SelfIPv6 is the source of the translator's ICMPv6 errors: address.self-ipv6, else what stands for interface.self-ipv4 behind the
+// prefix address.ipv6. It is invalid where there is neither, and such errors cannot be sent.
+func (c *Config) SelfIPv6() netip.Addr {
+	if p, ok := c.Address.Embedding(); ok && !c.Address.SelfIPv6.IsValid() {
+		return netip.AddrFrom16(p.Embed(c.Interface.SelfIPv4.As4()))
+	}
+	return c.Address.SelfIPv6
+}
+
+// Mode says when the CLAT is on.
+type Mode string
+
+const (
+	ModeAuto  Mode = "auto"  // where there is no native IPv4
+	ModeOn    Mode = "on"    // also beside native IPv4, which keeps the better metric
+	ModeOff   Mode = "off"   // never
+	ModeForce Mode = "force" // as on, but waits for nothing
+)
+
+// Path says how packets get to the uplink.
+type Path string
+
+const (
+	PathAuto   Path = "auto"   // the best that this version has
+	PathKernel Path = "kernel" // back into the TUN, and the kernel routes them
+)
+
+// Inbound says what may come in from the IPv6 side without having been asked for.
+type Inbound string
+
+// InboundAll leaves it to the host's firewall.
+const InboundAll Inbound = "all"
+
+// Interface is the TUN device, the IPv4 side of the translator.
+type Interface struct {
+	Name         string
+	IPv4         netip.Prefix // /32: the host's own address; shorter: the addresses of the clients behind this host, which has none of them
+	SelfIPv4     netip.Addr   // source of the translator's ICMP errors; nobody else has it
+	MTU          int          // octets, of an IPv6 packet on the way out; 0: the uplink's
+	Metric       int          // of the IPv4 default route; the higher, the less wanted
+	DefaultRoute bool         // whether there is one
+}
+
+// Host is the IPv4 address that the host itself uses; false where interface.ipv4 is a prefix for clients behind it.
+func (i Interface) Host() (netip.Addr, bool) { return i.IPv4.Addr(), i.IPv4.IsSingleIP() }
+
+// PREF64 is where NAT64 prefixes come from.
+type PREF64 struct {
+	Prefixes []pref64.Prefix // the configured ones, best first
+	Sources  []Source        // the ones that are asked, in no particular order; at least one
+}
+
+// Source is a way to learn a PREF64.
+type Source string
+
+const (
+	SourceConfigured Source = "configured" // pref64.prefixes
+	SourceDNS        Source = "dns"        // RFC 7050
+)
+
+// Address is the IPv6 side of the translator: what is routed to this host for it.
+type Address struct {
+	IPv6     netip.Prefix // /128: stands for the host's IPv4 address; shorter: see Embedding. The zero value is none
+	SelfIPv6 netip.Addr   // as configured, else the zero value; see Config.SelfIPv6
+}
+
+// Embedding is the prefix behind which the IPv4 addresses of interface.ipv4 stand (RFC 6052, 2.2); false where address.ipv6 is a
+// single address or none.
+func (a Address) Embedding() (pref64.Prefix, bool) {
+	if !a.IPv6.IsValid() || a.IPv6.IsSingleIP() {
+		return pref64.Prefix{}, false
+	}
+	p, err := pref64.From(a.IPv6)
+	return p, err == nil
+}
+
+// Map is an explicit address mapping (RFC 7757): both prefixes have no host bits, and the IPv6 suffix is at least as long as the IPv4
+// suffix.
+type Map struct {
+	IPv4, IPv6 netip.Prefix
+}
+
+// Action is what becomes of a packet of a certain kind.
+type Action string
+
+const (
+	ActionTranslate Action = "translate" // as any other
+	ActionReject    Action = "reject"    // dropped, and an ICMP error tells the sender
+	ActionDrop      Action = "drop"      // dropped
+	ActionCompute   Action = "compute"   // translated, with a checksum computed over the whole packet
+	ActionPass      Action = "pass"      // translated without a checksum
+)
+
+// Translate is what RFC 7915 and its companions leave to the operator.
+type Translate struct {
+	WKPNonGlobal     Action     // non-global IPv4 addresses behind 64:ff9b::/96 (RFC 6052, 3.1): translate or reject
+	LowestIPv6MTU    int        // octets, 1280 to 65535: largest IPv6 packet that a packet without DF becomes (RFC 7915, 4.1)
+	UDPZeroChecksum  Action     // UDP over IPv4 without a checksum (RFC 7915, 4.5): compute or drop
+	UDP6ZeroChecksum Action     // UDP over IPv6 with checksum 0 (RFC 8200, 8.1; RFC 6935): drop or pass
+	ICMPFragments    Action     // ICMP in fragments (RFC 7915, 1.2): drop
+	TTLTransparent   bool       // TTL and hop limit stay as they are, instead of one less
+	UnmappedSource   netip.Addr // IPv4 source of ICMP errors from IPv6 routers that no IPv4 address stands for
+	ICMPErrors       bool       // whether the translator sends ICMP errors of its own
+}
+
+// Default is the Config of an empty file.
+func Default() Config {
+	var c Config
+	for _, k := range keys {
+		for _, v := range k.defaults() {
+			if err := k.set(&c, v); err != nil {
+				panic("config: default of " + k.Name + ": " + err.Error())
+			}
+		}
+	}
+	return c
+}

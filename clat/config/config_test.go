@@ -1,0 +1,196 @@
+package config
+
+import (
+	"net/netip"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"uclat/clat/pref64"
+)
+
+var plain = cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}, pref64.Prefix{})
+
+func defaults() *Config {
+	c := Default()
+	return &c
+}
+
+func TestDefault(t *testing.T) {
+	want := Config{
+		Mode:    ModeAuto,
+		Path:    PathAuto,
+		Inbound: InboundAll,
+		Interface: Interface{
+			Name:         "clat0",
+			IPv4:         netip.MustParsePrefix("100.64.46.4/32"),
+			SelfIPv4:     netip.MustParseAddr("100.64.46.5"),
+			Metric:       2000000,
+			DefaultRoute: true,
+		},
+		PREF64: PREF64{Sources: []Source{SourceConfigured, SourceDNS}},
+		Translate: Translate{
+			WKPNonGlobal:     ActionTranslate,
+			LowestIPv6MTU:    1280,
+			UDPZeroChecksum:  ActionCompute,
+			UDP6ZeroChecksum: ActionDrop,
+			ICMPFragments:    ActionDrop,
+			UnmappedSource:   netip.MustParseAddr("192.0.0.8"),
+			ICMPErrors:       true,
+		},
+	}
+	if diff := cmp.Diff(want, Default(), plain); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	empty, err := Parse("empty.toml", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(&want, empty, plain); diff != "" {
+		t.Errorf("empty file (-want +got)\n%s", diff)
+	}
+}
+
+// TestDefaultIsNotShared changes one Default and looks at the next.
+func TestDefaultIsNotShared(t *testing.T) {
+	c := Default()
+	c.PREF64.Sources[0] = "changed"
+	if got := Default().PREF64.Sources[0]; got != SourceConfigured {
+		t.Errorf("the next default has source %q", got)
+	}
+}
+
+func TestReferenceChangesNothing(t *testing.T) {
+	c, err := Parse("reference.toml", []byte(Reference))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(defaults(), c, plain); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+func TestReferenceShowsDefaults(t *testing.T) {
+	text := regexp.MustCompile(`(?m)^#([a-z])`).ReplaceAllString(Reference, "$1")
+	b := builder{config: Default(), given: map[string]setting{}}
+	readTOML(&b, "reference.toml", []byte(text))
+	b.check()
+	if len(b.errs) > 0 {
+		t.Fatal(b.joined())
+	}
+	if diff := cmp.Diff(Default(), b.config, plain); diff != "" {
+		t.Errorf("(-default +reference)\n%s", diff)
+	}
+	line := 0
+	for _, k := range Keys() {
+		if k.Name == mapKey {
+			continue
+		}
+		s, ok := b.given[k.Name]
+		if !ok {
+			t.Errorf("%s is not in the reference file", k.Name)
+		}
+		if s.line < line {
+			t.Errorf("%s comes earlier in the reference file than in Keys", k.Name)
+		}
+		line = s.line
+	}
+}
+
+// TestReferenceExample reads what the prose shows, indented, as an example.
+func TestReferenceExample(t *testing.T) {
+	var example strings.Builder
+	for line := range strings.Lines(Reference) {
+		if rest, ok := strings.CutPrefix(line, "#   "); ok && (strings.HasPrefix(rest, "[") || strings.Contains(rest, " = ")) {
+			example.WriteString(rest)
+		}
+	}
+	c, err := Parse("example", []byte(example.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Map{{netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("2001:db8::1/128")}}
+	if diff := cmp.Diff(want, c.Maps, plain); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+func TestKeys(t *testing.T) {
+	seen := map[string]bool{}
+	for _, k := range Keys() {
+		if seen[k.Name] {
+			t.Errorf("%s is there twice", k.Name)
+		}
+		seen[k.Name] = true
+		if k.Doc == "" || strings.HasSuffix(k.Doc, ".") || strings.Contains(k.Doc, "\n") {
+			t.Errorf("%s: help is to be one line without full stop: %q", k.Name, k.Doc)
+		}
+	}
+	for name, want := range map[string]Key{
+		"mode":           {Kind: String, Default: "auto"},
+		"interface.mtu":  {Kind: Integer, Default: "0"},
+		"pref64.sources": {Kind: String, List: true, Default: "configured,dns"},
+		"map":            {Kind: String, List: true},
+	} {
+		got := findKey(name).Key
+		want.Name, want.Doc = name, got.Doc
+		if got != want {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+	}
+	if got := String.String() + Integer.String() + Boolean.String(); got != "stringintegerboolean" {
+		t.Errorf("kinds are called %s", got)
+	}
+}
+
+// TestEveryKeyIsAFlag sets each key to its own default by a flag.
+func TestEveryKeyIsAFlag(t *testing.T) {
+	for _, k := range keys {
+		if k.List && k.Default == "" {
+			continue
+		}
+		c, err := Parse("", nil, Flag{k.Name, k.defaults()})
+		if err != nil {
+			t.Errorf("%v", err)
+			continue
+		}
+		if diff := cmp.Diff(defaults(), c, plain); diff != "" {
+			t.Errorf("--%s %s (-want +got)\n%s", k.Name, k.Default, diff)
+		}
+	}
+}
+
+func TestHost(t *testing.T) {
+	c := Default()
+	if addr, ok := c.Interface.Host(); !ok || addr != netip.MustParseAddr("100.64.46.4") {
+		t.Errorf("got %v, %v", addr, ok)
+	}
+	c.Interface.IPv4 = netip.MustParsePrefix("100.64.0.0/10")
+	if _, ok := c.Interface.Host(); ok {
+		t.Error("a prefix for clients is no host's")
+	}
+}
+
+func TestSelfIPv6(t *testing.T) {
+	for _, test := range []struct{ ipv6, self, embedding, want string }{
+		{"", "", "invalid Prefix", "invalid IP"},
+		{"2001:db8:1::46", "", "invalid Prefix", "invalid IP"},
+		{"2001:db8:1::46", "2001:db8:1::1", "invalid Prefix", "2001:db8:1::1"},
+		{"2001:db8:1::/96", "", "2001:db8:1::/96", "2001:db8:1::6440:2e05"},
+		{"2001:db8:1::/64", "", "2001:db8:1::/64", "2001:db8:1:0:64:402e:500:0"},
+		{"2001:db8:1::/64", "2001:db8:1::1", "2001:db8:1::/64", "2001:db8:1::1"},
+	} {
+		c, err := Parse("", nil, Flag{"address.ipv6", []string{test.ipv6}}, Flag{"address.self-ipv6", []string{test.self}})
+		if err != nil {
+			t.Errorf("%v", err)
+			continue
+		}
+		p, ok := c.Address.Embedding()
+		if p.String() != test.embedding || ok != p.IsValid() || c.SelfIPv6().String() != test.want {
+			t.Errorf("%q, %q: embedding %v, self %v; want %s, %s", test.ipv6, test.self, p, c.SelfIPv6(), test.embedding, test.want)
+		}
+	}
+}

@@ -1,0 +1,177 @@
+package config
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"uclat/clat/pref64"
+)
+
+// Kind is the type of one value of a Key, by TOML's names.
+type Kind uint8
+
+const (
+	String Kind = iota
+	Integer
+	Boolean
+)
+
+// String is the kind's name in error messages and help.
+func (k Kind) String() string { return [...]string{"string", "integer", "boolean"}[k] }
+
+// Key is one setting, in the file and as a flag.
+type Key struct {
+	Name    string // with dots: the key Name in the file, the flag --Name
+	Kind    Kind
+	List    bool   // an array in the file, a repeatable flag; for map: an array of tables, and --map IPV4=IPV6
+	Default string // as text; empty: none. Values of a list have commas between them
+	Doc     string // one line of help, beginning in lower case and without full stop
+}
+
+// mapKey is the one key that is an array of tables.
+const mapKey = "map"
+
+// key is a Key and how one value of it gets into a Config. For a list, set appends, and reset empties it first.
+type key struct {
+	Key
+	set   func(*Config, string) error
+	reset func(*Config)
+}
+
+func (k *key) defaults() []string {
+	switch {
+	case !k.List:
+		return []string{k.Default}
+	case k.Default == "":
+		return nil
+	}
+	return strings.Split(k.Default, ",")
+}
+
+// Keys are all settings, in the order of the reference file.
+func Keys() []Key {
+	all := make([]Key, len(keys))
+	for i, k := range keys {
+		all[i] = k.Key
+	}
+	return all
+}
+
+func findKey(name string) *key {
+	for i := range keys {
+		if keys[i].Name == name {
+			return &keys[i]
+		}
+	}
+	return nil
+}
+
+var keys = []key{
+	scalar("mode", "auto", "when to be on: auto (where native IPv4 is missing), on, off, force (at once, without waiting)",
+		word(func(c *Config) *Mode { return &c.Mode }, ModeAuto, ModeOn, ModeOff, ModeForce)),
+	scalar("uplink", "", "interface that faces the NAT64; empty: the one with the IPv6 default route",
+		optional(interfaceName, func(c *Config) *string { return &c.Uplink })),
+	scalar("path", "auto", "how packets get to the uplink: auto, kernel (the kernel routes them)",
+		word(func(c *Config) *Path { return &c.Path }, PathAuto, PathKernel)),
+	scalar("inbound", "all", "what may come in unasked: all (the host's firewall decides)", setInbound),
+
+	scalar("interface.name", "clat0", "name of the IPv4 interface",
+		value(interfaceName, func(c *Config) *string { return &c.Interface.Name })),
+	scalar("interface.ipv4", "100.64.46.4/32", "IPv4 address of this host, or the prefix of the clients behind it",
+		value(hostPrefix4, func(c *Config) *netip.Prefix { return &c.Interface.IPv4 })),
+	scalar("interface.self-ipv4", "100.64.46.5", "IPv4 source of the translator's own ICMP errors, never an address of the host",
+		value(hostAddr4, func(c *Config) *netip.Addr { return &c.Interface.SelfIPv4 })),
+	number("interface.mtu", "0", "octets of an IPv6 packet on the way out, 1280 to 65535; 0: as the uplink has it",
+		integer(func(c *Config) *int { return &c.Interface.MTU }, "0 or 1280 to 65535", 1280, 65535, 0)),
+	number("interface.metric", "2000000", "metric of the IPv4 default route; native IPv4 has a lower one, and wins",
+		integer(func(c *Config) *int { return &c.Interface.Metric }, "1 to 2147483647", 1, 1<<31-1)),
+	boolean("interface.default-route", "true", "whether the IPv4 default route goes through the interface",
+		func(c *Config) *bool { return &c.Interface.DefaultRoute }),
+
+	list("pref64.prefixes", "", "NAT64 prefix, such as 64:ff9b::/96; the first is preferred",
+		appendTo(nat64Prefix, func(c *Config) *[]pref64.Prefix { return &c.PREF64.Prefixes })),
+	list("pref64.sources", "configured,dns", "where NAT64 prefixes come from: configured (pref64.prefixes), dns (RFC 7050)",
+		appendTo(source, func(c *Config) *[]Source { return &c.PREF64.Sources })),
+
+	scalar("address.ipv6", "", "IPv6 address or prefix, routed to this host, that stands for interface.ipv4",
+		optional(ownPrefix6, func(c *Config) *netip.Prefix { return &c.Address.IPv6 })),
+	scalar("address.self-ipv6", "", "IPv6 source of the translator's own ICMPv6 errors; empty: taken from address.ipv6 if that is a prefix",
+		optional(hostAddr6, func(c *Config) *netip.Addr { return &c.Address.SelfIPv6 })),
+
+	list(mapKey, "", "explicit address mapping IPV4=IPV6, addresses or prefixes (RFC 7757)",
+		appendTo(parseMap, func(c *Config) *[]Map { return &c.Maps })),
+
+	scalar("translate.wkp-non-global", "translate", "private and other non-global IPv4 addresses behind 64:ff9b::/96: translate, reject",
+		word(func(c *Config) *Action { return &c.Translate.WKPNonGlobal }, ActionTranslate, ActionReject)),
+	number("translate.lowest-ipv6-mtu", "1280", "octets of the largest IPv6 packet that an IPv4 packet without DF becomes, 1280 to 65535",
+		integer(func(c *Config) *int { return &c.Translate.LowestIPv6MTU }, "1280 to 65535", 1280, 65535)),
+	scalar("translate.udp-zero-checksum", "compute", "UDP over IPv4 without a checksum: compute (one), drop",
+		word(func(c *Config) *Action { return &c.Translate.UDPZeroChecksum }, ActionCompute, ActionDrop)),
+	scalar("translate.udp6-zero-checksum", "drop", "UDP over IPv6 with checksum 0: drop, pass (as UDP over IPv4 without a checksum)",
+		word(func(c *Config) *Action { return &c.Translate.UDP6ZeroChecksum }, ActionDrop, ActionPass)),
+	scalar("translate.icmp-fragments", "drop", "ICMP in fragments: drop",
+		word(func(c *Config) *Action { return &c.Translate.ICMPFragments }, ActionDrop)),
+	boolean("translate.ttl-transparent", "false", "whether TTL and hop limit stay as they are, so that traceroute does not see the translator",
+		func(c *Config) *bool { return &c.Translate.TTLTransparent }),
+	scalar("translate.unmapped-source", "192.0.0.8", "IPv4 source of ICMP errors from IPv6 routers that have no IPv4 address",
+		value(hostAddr4, func(c *Config) *netip.Addr { return &c.Translate.UnmappedSource })),
+	boolean("translate.icmp-errors", "true", "whether the translator sends ICMP errors of its own",
+		func(c *Config) *bool { return &c.Translate.ICMPErrors }),
+}
+
+func scalar(name, def, doc string, set func(*Config, string) error) key {
+	return key{Key: Key{Name: name, Kind: String, Default: def, Doc: doc}, set: set}
+}
+
+func number(name, def, doc string, set func(*Config, string) error) key {
+	return key{Key: Key{Name: name, Kind: Integer, Default: def, Doc: doc}, set: set}
+}
+
+func boolean(name, def, doc string, at func(*Config) *bool) key {
+	return key{Key: Key{Name: name, Kind: Boolean, Default: def, Doc: doc}, set: value(parseBool, at)}
+}
+
+func list(name, def, doc string, in setList) key {
+	return key{Key: Key{Name: name, Kind: String, List: true, Default: def, Doc: doc}, set: in.add, reset: in.reset}
+}
+
+// tables are the names of the tables that keys stand in, in the order of the reference file.
+func tables() []string {
+	var names []string
+	for _, k := range keys {
+		if table, _, ok := strings.Cut(k.Name, "."); ok && !slices.Contains(names, table) {
+			names = append(names, table)
+		}
+	}
+	return names
+}
+
+// keysOf are the keys of a table, without its name; of none for "".
+func keysOf(table string) []string {
+	var names []string
+	for _, name := range fileKeys() {
+		before, last := "", name
+		if i := strings.IndexByte(name, '.'); i >= 0 {
+			before, last = name[:i], name[i+1:]
+		}
+		if before == table {
+			names = append(names, last)
+		}
+	}
+	return names
+}
+
+func flagNames() []string {
+	var names []string
+	for _, k := range keys {
+		names = append(names, k.Name)
+	}
+	return names
+}
+
+// fileKeys are the names of all keys in a file, where a mapping has two halves.
+func fileKeys() []string {
+	names := slices.DeleteFunc(flagNames(), func(name string) bool { return name == mapKey })
+	return append(names, mapKey+".ipv4", mapKey+".ipv6")
+}
