@@ -1,0 +1,25 @@
+// Package hostnet makes the host as a platform.HostConfig says: the TUN's addresses, routes by it, and IPv6 forwarding between the
+// TUN and the uplink. It takes the state that is wanted, not commands, and puts back what it changed.
+package hostnet
+
+import "log/slog"
+
+// Protocol marks our routes (the protocol field of rtnetlink(7), "proto 46" in ip route), so that they can be told from all others, also after a
+// crash. The number is not in iproute2's rt_protos; 46 is for the way from IPv4 to IPv6.
+const Protocol = 46
+
+// Table is the name of our nftables table, in the family inet.
+const Table = "uclat"
+
+// Options of a Host.
+type Options struct {
+	Log *slog.Logger // nil discards
+}
+
+// Obstacle is a firewall that keeps the kernel from forwarding between the TUN and the uplink.
+type Obstacle struct {
+	Firewall string   // ufw, firewalld, Docker, nftables or ip6tables
+	Where    string   // the chain, as nft(8) names it: family, table, chain
+	Why      string   // what it does to our packets
+	Commands []string // to be run by the user, as root, to let them pass
+}

@@ -1,0 +1,106 @@
+package hostnet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"uclat/platform"
+)
+
+// netlinkTimeout is for one answer of the kernel, which has it ready.
+const netlinkTimeout = 10 * time.Second
+
+// Host is the network namespace that its methods are called in. Its methods may be called from several goroutines.
+type Host struct {
+	log       *slog.Logger
+	sys       sysctls
+	openTable func() (filterTable, error)
+
+	mu  sync.Mutex
+	tun *device     // nil: no TUN is set up
+	fwd *forwarding // nil: we forward nothing
+}
+
+// New is a Host on which nothing is set yet.
+func New(o Options) (*Host, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Host{log: o.Log, sys: procSys{"/proc/sys"}, openTable: openTable}, nil
+}
+
+// Set makes the host as want says, and changes only what differs: twice is once. The zero value takes all of ours away and puts
+// everything back as it was, but for the TUN's addr_gen_mode; a context that has ended does not keep it from that.
+//
+// Where Set fails, it takes all of ours away as well: there is no half. Of what could not be taken away the error tells, and
+// Set with the zero value tries again. Errors are one line, joined by "; " where there are several.
+func (h *Host) Set(ctx context.Context, want platform.HostConfig) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("configure the network: open a netlink socket: %w", err)
+	}
+	defer nl.Close()
+	if err := nl.SetSocketTimeout(netlinkTimeout); err != nil {
+		return fmt.Errorf("configure the network: set netlink timeout: %w", err)
+	}
+	if want.TUN == "" {
+		if want.MTU != 0 || len(want.Addrs) > 0 || len(want.Routes) > 0 || want.Forward != nil {
+			return oneLine(errors.New("configure the network: addresses, routes or forwarding asked for without a TUN"), h.clear(nl))
+		}
+		return oneLine(h.clear(nl))
+	}
+	if err := h.apply(ctx, nl, want); err != nil {
+		return oneLine(err, h.clear(nl))
+	}
+	return nil
+}
+
+// apply goes from what others notice least to what they notice most: an address before the routes that would use it, and packets
+// are forwarded before anything is routed to where they go.
+func (h *Host) apply(ctx context.Context, nl *netlink.Handle, want platform.HostConfig) error {
+	for _, step := range []func() error{
+		func() error { return h.setDevice(nl, want) },
+		func() error { return h.setForward(nl, want.TUN, want.Forward) },
+		func() error { return setRoutes(nl, h.tun.index, want.Routes) },
+	} {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("configure the network: %w", err)
+		}
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// clear takes all away in reverse. It goes on after an error: better one thing left than all that come after it.
+func (h *Host) clear(nl *netlink.Handle) error {
+	return errors.Join(
+		setRoutes(nl, 0, nil),
+		h.clearForward(nl),
+		h.clearDevice(nl),
+	)
+}
+
+// line is several errors in one line.
+type line struct{ error }
+
+func (l line) Error() string { return strings.ReplaceAll(l.error.Error(), "\n", "; ") }
+func (l line) Unwrap() error { return l.error }
+
+func oneLine(errs ...error) error {
+	if err := errors.Join(errs...); err != nil {
+		return line{err}
+	}
+	return nil
+}

@@ -1,0 +1,245 @@
+package monitor
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"os"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"uclat/platform"
+	"uclat/platform/internal/nstest"
+)
+
+func newMonitor(t *testing.T) *Monitor {
+	t.Helper()
+	m, err := New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// eth0 --- peer0 (other namespace); tun0; down0 --- peer1 (a third)
+func TestSnapshot(t *testing.T) {
+	nstest.Run(t, func(t *testing.T) {
+		nstest.Veth(t, "eth0", "peer0", nstest.New(t))
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name = "tun0"
+		must(t, netlink.LinkAdd(&netlink.Tuntap{LinkAttrs: attrs, Mode: netlink.TUNTAP_MODE_TUN}))
+		nstest.Veth(t, "down0", "peer1", nstest.New(t))
+		down0, err := netlink.LinkByName("down0")
+		must(t, err)
+		must(t, netlink.LinkSetDown(down0))
+		must(t, os.WriteFile("/proc/sys/net/ipv6/conf/eth0/mtu", []byte("1400"), 0)) // where the kernel keeps what an RA said
+		must(t, nstest.AddAddr("eth0", "192.0.2.1/24"))
+		must(t, nstest.AddAddr("eth0", "2001:db8::1/64"))
+		must(t, nstest.AddRoute("eth0", "0.0.0.0/0", "192.0.2.2", 0, 7))
+		must(t, nstest.AddRoute("eth0", "128.0.0.0/1", "192.0.2.2", 0, 0))
+		must(t, nstest.AddRoute("eth0", "100.64.1.0/24", "192.0.2.2", 0, 0))
+		must(t, nstest.AddRoute("eth0", "198.51.100.0/24", "192.0.2.2", 0, 0))
+		must(t, nstest.AddRoute("eth0", "::/0", "2001:db8::2", unix.RTPROT_RA, 512))
+		eth0, err := netlink.LinkByName("eth0")
+		must(t, err)
+		index := eth0.Attrs().Index
+		deprecated := &netlink.Addr{IPNet: &net.IPNet{IP: net.ParseIP("2001:db8::3"), Mask: net.CIDRMask(64, 128)},
+			Flags: unix.IFA_F_NODAD, ValidLft: 3600, PreferedLft: 0}
+		must(t, netlink.AddrAdd(eth0, deprecated))
+		must(t, netlink.RouteAdd(&netlink.Route{Dst: &net.IPNet{IP: net.IPv4zero, Mask: net.CIDRMask(0, 32)}, Priority: 99,
+			MultiPath: []*netlink.NexthopInfo{{LinkIndex: index, Gw: net.IPv4(192, 0, 2, 3)}, {LinkIndex: index, Gw: net.IPv4(192, 0, 2, 4)}}}))
+		must(t, netlink.RouteAdd(&netlink.Route{Dst: &net.IPNet{IP: net.IPv4zero, Mask: net.CIDRMask(0, 32)}, Priority: 100, LinkIndex: index,
+			MTU: 1300, Via: &netlink.Via{AddrFamily: unix.AF_INET6, Addr: net.ParseIP("2001:db8::4")}}))
+
+		m := newMonitor(t)
+		s, err := m.Snapshot(t.Context(), netip.MustParsePrefix("100.64.0.0/10"))
+		must(t, err)
+		again, err := m.Snapshot(t.Context(), netip.MustParsePrefix("100.64.0.0/10"))
+		must(t, err)
+		if !reflect.DeepEqual(s, again) {
+			t.Errorf("two snapshots of one host differ:\n%s", cmpDiff(s, again))
+		}
+
+		for _, want := range []platform.Link{
+			{Name: "lo", MTU: 65536, MTU6: 65536, Up: true},
+			{Name: "eth0", MTU: 1500, MTU6: 1400, Up: true, L2: true},
+			{Name: "tun0", MTU: 1500, MTU6: 1500},
+			{Name: "down0", MTU: 1500, MTU6: 1500, L2: true},
+		} {
+			got, ok := s.LinkByName(want.Name)
+			want.Index = got.Index
+			if !ok || got != want {
+				t.Errorf("link %+v, want %+v", got, want)
+			}
+		}
+
+		prefix, addr := netip.MustParsePrefix, netip.MustParseAddr
+		wantRoutes := []platform.Route{
+			{Dst: prefix("0.0.0.0/0"), Via: addr("192.0.2.2"), Metric: 7},
+			{Dst: prefix("0.0.0.0/0"), Via: addr("192.0.2.3"), Metric: 99},
+			{Dst: prefix("0.0.0.0/0"), Via: addr("192.0.2.4"), Metric: 99},
+			{Dst: prefix("0.0.0.0/0"), Via: addr("2001:db8::4"), Metric: 100, MTU: 1300},
+			{Dst: prefix("100.64.1.0/24"), Via: addr("192.0.2.2")},
+			{Dst: prefix("128.0.0.0/1"), Via: addr("192.0.2.2")},
+			{Dst: prefix("::/0"), Via: addr("2001:db8::2"), Metric: 512, FromRA: true},
+		}
+		for i := range wantRoutes {
+			wantRoutes[i].Link = index
+		}
+		if diff := cmpDiff(wantRoutes, s.Routes); diff != "" {
+			t.Errorf("routes (-want +got):\n%s", diff)
+		}
+
+		var got []platform.Address
+		for _, a := range s.Addrs {
+			if a.Link == index && !a.Prefix.Addr().IsLinkLocalUnicast() {
+				got = append(got, a)
+			}
+		}
+		want := []platform.Address{
+			{Link: index, Prefix: prefix("192.0.2.1/24")},
+			{Link: index, Prefix: prefix("2001:db8::1/64")},
+			{Link: index, Prefix: prefix("2001:db8::3/64"), Deprecated: true},
+		}
+		if diff := cmpDiff(want, got); diff != "" {
+			t.Errorf("addresses (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func cmpDiff(a, b any) string {
+	return cmp.Diff(a, b, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }), cmp.Comparer(func(a, b netip.Addr) bool { return a == b }))
+}
+
+// A table of many routes costs only what is kept of it.
+func TestSnapshotBound(t *testing.T) {
+	nstest.Run(t, func(t *testing.T) {
+		nstest.Veth(t, "eth0", "peer0", nstest.New(t))
+		link, err := netlink.LinkByName("eth0")
+		must(t, err)
+		for i := range maxRoutes + 10 {
+			must(t, netlink.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Scope: netlink.SCOPE_LINK,
+				Dst: &net.IPNet{IP: net.IPv4(100, 64, byte(i>>8), byte(i)), Mask: net.CIDRMask(32, 32)}}))
+		}
+		must(t, nstest.AddRoute("eth0", "0.0.0.0/0", "", 0, 0))
+		m := newMonitor(t)
+		s, err := m.Snapshot(t.Context(), netip.MustParsePrefix("100.64.0.0/10"))
+		must(t, err)
+		if len(s.Routes) != maxRoutes+1 || s.Routes[0].Dst.Bits() != 0 {
+			t.Errorf("%d routes, first %v", len(s.Routes), s.Routes[0])
+		}
+		s, err = m.Snapshot(t.Context())
+		must(t, err)
+		if len(s.Routes) != 1 {
+			t.Errorf("%d routes without interest, want 1", len(s.Routes))
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := m.Snapshot(ctx); err == nil {
+			t.Error("snapshot after its context ended")
+		}
+	})
+}
+
+func TestWatch(t *testing.T) {
+	nstest.Run(t, func(t *testing.T) {
+		nstest.Veth(t, "eth0", "peer0", nstest.New(t))
+		link, err := netlink.LinkByName("eth0")
+		must(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		knocks, done := make(chan struct{}, 1), make(chan error, 1)
+		go func() {
+			done <- newMonitor(t).Watch(ctx, func() {
+				select {
+				case knocks <- struct{}{}:
+				default:
+				}
+			})
+		}()
+		expect := func(what string) {
+			t.Helper()
+			select {
+			case <-knocks:
+			case <-time.After(5 * time.Second):
+				t.Fatalf("no knock: %s", what)
+			}
+		}
+		quiet := func() { // until nothing came for a while
+			for {
+				select {
+				case <-knocks:
+				case <-time.After(200 * time.Millisecond):
+					return
+				}
+			}
+		}
+		expect("has begun to listen")
+		for _, change := range []struct {
+			what string
+			do   func() error
+		}{
+			{"IPv4 address", func() error { return nstest.AddAddr("eth0", "192.0.2.1/24") }},
+			{"IPv6 address", func() error { return nstest.AddAddr("eth0", "2001:db8::1/64") }},
+			{"IPv4 route", func() error { return nstest.AddRoute("eth0", "198.51.100.0/24", "192.0.2.2", 0, 0) }},
+			{"IPv6 route", func() error { return nstest.AddRoute("eth0", "2001:db8:1::/64", "2001:db8::2", 0, 0) }},
+			{"MTU", func() error { return netlink.LinkSetMTU(link, 1400) }},
+			{"link down", func() error { return netlink.LinkSetDown(link) }},
+			{"link up", func() error { return netlink.LinkSetUp(link) }},
+			{"link deleted", func() error { return netlink.LinkDel(link) }},
+		} {
+			quiet()
+			must(t, change.do())
+			expect(change.what)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("watch: %v", err)
+		}
+	})
+}
+
+// A flood that overflows the socket knocks, and does not end the watch.
+func TestWatchOverflow(t *testing.T) {
+	nstest.Run(t, func(t *testing.T) {
+		nstest.Veth(t, "eth0", "peer0", nstest.New(t))
+		link, err := netlink.LinkByName("eth0")
+		must(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		hold, begun, done := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+		knocks := 0
+		go func() {
+			done <- newMonitor(t).Watch(ctx, func() {
+				if knocks++; knocks == 1 {
+					close(begun)
+					<-hold
+				}
+			})
+		}()
+		<-begun
+		for i := range 5000 {
+			must(t, netlink.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Scope: netlink.SCOPE_LINK,
+				Dst: &net.IPNet{IP: net.IPv4(10, 0, byte(i>>8), byte(i)), Mask: net.CIDRMask(32, 32)}}))
+		}
+		close(hold)
+		time.Sleep(200 * time.Millisecond)
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("watch: %v", err)
+		}
+		if knocks < 2 || knocks > 5000 {
+			t.Errorf("%d knocks for 5000 routes: want fewer, because messages were lost, and more than the first", knocks)
+		}
+	})
+}

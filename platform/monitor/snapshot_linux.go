@@ -1,0 +1,222 @@
+package monitor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"uclat/platform"
+)
+
+const (
+	ipv6Conf    = "/proc/sys/net/ipv6/conf"
+	dumpTimeout = 10 * time.Second // for one answer of the kernel, which has it ready
+	dumpTries   = 4                // a dump that a change interrupted is read again, this often in all
+)
+
+// Monitor sees the network namespace that its methods are called in. It holds no resources between calls.
+type Monitor struct{ log *slog.Logger }
+
+// New is a Monitor. log takes warnings; nil discards them.
+func New(log *slog.Logger) (*Monitor, error) {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Monitor{log: log}, nil
+}
+
+// Snapshot reads the host: all links, their addresses, and of the main table's unicast routes the default ones (also in halves) and
+// those that share addresses with one of interest, at most 4096 of the latter. The routes of a large table are read one by one and
+// not kept.
+func (m *Monitor) Snapshot(ctx context.Context, interest ...netip.Prefix) (platform.Snapshot, error) {
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return platform.Snapshot{}, fmt.Errorf("read the network: open a netlink socket: %w", err)
+	}
+	defer h.Close()
+	if err := h.SetSocketTimeout(dumpTimeout); err != nil {
+		return platform.Snapshot{}, fmt.Errorf("read the network: set netlink timeout: %w", err)
+	}
+	r := reader{handle: h, log: m.log}
+	for try := 1; ; try++ {
+		s, err := r.read(ctx, interest)
+		if err == nil || !errors.Is(err, netlink.ErrDumpInterrupted) || try == dumpTries {
+			return s, err
+		}
+	}
+}
+
+// reader reads one snapshot.
+type reader struct {
+	handle *netlink.Handle
+	log    *slog.Logger
+}
+
+func (r reader) read(ctx context.Context, interest []netip.Prefix) (platform.Snapshot, error) {
+	var s platform.Snapshot
+	for _, part := range []struct {
+		name string
+		read func() error
+	}{
+		{"links", func() error { return r.links(&s) }},
+		{"addresses", func() error { return r.addrs(&s) }},
+		{"IPv4 routes", func() error { return r.routes(ctx, &s, netlink.FAMILY_V4, interest) }},
+		{"IPv6 routes", func() error { return r.routes(ctx, &s, netlink.FAMILY_V6, interest) }},
+	} {
+		if err := ctx.Err(); err != nil {
+			return platform.Snapshot{}, fmt.Errorf("read the network: %s: %w", part.name, err)
+		}
+		if err := part.read(); err != nil {
+			return platform.Snapshot{}, fmt.Errorf("read the network: %s: %w", part.name, err)
+		}
+	}
+	sortSnapshot(&s)
+	return s, nil
+}
+
+func (r reader) links(s *platform.Snapshot) error {
+	links, err := r.handle.LinkList()
+	if err != nil {
+		return err
+	}
+	for _, l := range links {
+		a := l.Attrs()
+		s.Links = append(s.Links, platform.Link{
+			Index: a.Index,
+			Name:  a.Name,
+			MTU:   a.MTU,
+			MTU6:  mtu6(a.Name, a.MTU),
+			Up:    a.RawFlags&unix.IFF_UP != 0 && a.RawFlags&unix.IFF_RUNNING != 0, // RUNNING: carrier, and authenticated where that is asked for
+			L2:    len(a.HardwareAddr) > 0 && a.RawFlags&(unix.IFF_LOOPBACK|unix.IFF_POINTOPOINT|unix.IFF_NOARP) == 0,
+		})
+	}
+	return nil
+}
+
+// mtu6 is the IPv6 MTU of an interface: the kernel keeps there what a Router Advertisement said (RFC 4861, 6.3.4).
+func mtu6(name string, mtu int) int {
+	b, err := os.ReadFile(filepath.Join(ipv6Conf, name, "mtu"))
+	if err != nil {
+		return mtu // no IPv6 on it, or gone since
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil || n <= 0 {
+		return mtu
+	}
+	return min(n, mtu)
+}
+
+func (r reader) addrs(s *platform.Snapshot) error {
+	addrs, err := r.handle.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return err
+	}
+	for _, a := range addrs {
+		p, ok := prefix(a.IPNet)
+		if !ok {
+			continue
+		}
+		s.Addrs = append(s.Addrs, platform.Address{
+			Link:   a.LinkIndex,
+			Prefix: p,
+			// An optimistic address may be used while its uniqueness is tested (RFC 4429); one that failed the test may not.
+			Tentative:  a.Flags&unix.IFA_F_DADFAILED != 0 || a.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_OPTIMISTIC) == unix.IFA_F_TENTATIVE,
+			Deprecated: a.Flags&unix.IFA_F_DEPRECATED != 0,
+		})
+	}
+	return nil
+}
+
+func (r reader) routes(ctx context.Context, s *platform.Snapshot, family int, interest []netip.Prefix) error {
+	kept, over := 0, 0
+	filter := &netlink.Route{Table: unix.RT_TABLE_MAIN, Type: unix.RTN_UNICAST}
+	err := r.handle.RouteListFilteredIter(family, filter, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_TYPE, func(route netlink.Route) bool {
+		dst, ok := destination(family, route.Dst)
+		if !ok || !relevant(dst, interest) {
+			return ctx.Err() == nil
+		}
+		if !isDefault(dst) {
+			if kept == maxRoutes {
+				over++
+				return ctx.Err() == nil
+			}
+			kept++
+		}
+		s.Routes = append(s.Routes, hops(dst, &route)...)
+		return ctx.Err() == nil
+	})
+	if err != nil {
+		return err
+	}
+	if over > 0 {
+		r.log.Warn("more routes than are looked at", "limit", maxRoutes, "left out", over)
+	}
+	return ctx.Err()
+}
+
+// hops is the route once for each of its next hops that is alive.
+func hops(dst netip.Prefix, r *netlink.Route) []platform.Route {
+	one := func(link, flags int, gw net.IP, via netlink.Destination) []platform.Route {
+		if flags&unix.RTNH_F_DEAD != 0 {
+			return nil
+		}
+		return []platform.Route{{Dst: dst, Via: gateway(gw, via), Link: link, Metric: r.Priority, MTU: r.MTU,
+			FromRA: int(r.Protocol) == unix.RTPROT_RA}}
+	}
+	if len(r.MultiPath) == 0 {
+		return one(r.LinkIndex, r.Flags, r.Gw, r.Via)
+	}
+	var all []platform.Route
+	for _, h := range r.MultiPath {
+		all = append(all, one(h.LinkIndex, h.Flags, h.Gw, h.Via)...)
+	}
+	return all
+}
+
+// gateway is the next hop's address, which for IPv4 may be an IPv6 one (RFC 5549); invalid where there is none.
+func gateway(gw net.IP, via netlink.Destination) netip.Addr {
+	if v, ok := via.(*netlink.Via); ok && v != nil {
+		gw = v.Addr
+	}
+	a, _ := netip.AddrFromSlice(gw)
+	return a.Unmap()
+}
+
+// destination is a route's prefix; the kernel leaves that of a default route out.
+func destination(family int, dst *net.IPNet) (netip.Prefix, bool) {
+	if dst != nil {
+		p, ok := prefix(dst)
+		return p.Masked(), ok
+	}
+	if family == netlink.FAMILY_V4 {
+		return netip.PrefixFrom(netip.IPv4Unspecified(), 0), true
+	}
+	return netip.PrefixFrom(netip.IPv6Unspecified(), 0), true
+}
+
+// prefix converts what vishvananda/netlink made of an address; the mask's length tells the family.
+func prefix(n *net.IPNet) (netip.Prefix, bool) {
+	if n == nil {
+		return netip.Prefix{}, false
+	}
+	bits, size := n.Mask.Size()
+	a, ok := netip.AddrFromSlice(n.IP)
+	if !ok || size == 0 {
+		return netip.Prefix{}, false
+	}
+	if size == 32 {
+		a = a.Unmap()
+	}
+	return netip.PrefixFrom(a, bits), a.BitLen() == size
+}
