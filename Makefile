@@ -11,7 +11,7 @@ SYSTEMS  = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windo
 UNIT     = $$($(GO) list ./... | grep -v uclat/test/e2e)
 FUZZ     = 20s
 
-.PHONY: build demo check test e2e peers format cross lint unit fuzz bench clean
+.PHONY: build demo check test e2e peers format cross lint unit fuzz bench throughput clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o build/uclat ./cmd/uclat
@@ -57,6 +57,10 @@ fuzz:
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./clat/...
+
+# TCP through uclat, through TAYGA and without translation, in one run (needs root).
+throughput: peers
+	$(GO) test -run '^$$' -bench Throughput -benchtime 1x ./test/bench
 
 clean:
 	rm -rf build

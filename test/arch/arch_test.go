@@ -45,6 +45,7 @@ var may = map[string][]string{
 	"cmd/internal/translation": {"..."},
 
 	"test/arch":       {},
+	"test/bench":      {"..."},
 	"test/e2e":        {"..."},
 	"test/lab":        {"..."},
 	"test/lab/netlab": {"platform"},
