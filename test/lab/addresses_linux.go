@@ -10,6 +10,7 @@ import (
 var (
 	prefix64 = pref64.WellKnown
 
+	linkLocal    = netip.MustParsePrefix("fe80::/10")
 	lanPrefix    = netip.MustParsePrefix("2001:db8:1::/64")    // the laptop's link, for SLAAC
 	routedPrefix = netip.MustParsePrefix("2001:db8:c1a7::/64") // routed to the laptop
 	routerLAN    = netip.MustParsePrefix("2001:db8:1::1/64")

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"uclat/platform"
 	"uclat/test/lab/netlab"
 )
 
@@ -59,13 +60,24 @@ func start(ctx context.Context) (_ *internet, err error) {
 	if err = n.startRoles(ctx); err != nil {
 		return nil, err
 	}
-	if err = n.laptop.WriteFile("/etc/resolv.conf", []byte("nameserver "+routerLAN.Addr().String()+"\n")); err != nil {
-		return nil, err
+	for path, text := range map[string]string{
+		"/etc/resolv.conf": "nameserver " + routerLAN.Addr().String() + "\n",
+		// All that uclat is told is what is routed to the laptop. The rest it finds.
+		platform.ConfigFile: "address.ipv6 = \"" + routedPrefix.String() + "\"\n",
+	} {
+		if err = n.laptop.WriteFile(path, []byte(text)); err != nil {
+			return nil, err
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
-	_, err = n.laptop.WaitAddr(ctx, uplink, lanPrefix)
-	return n, err
+	// An advertisement may come before the link-local address is usable, through which the router sends what is routed to the laptop.
+	for _, p := range []netip.Prefix{linkLocal, lanPrefix} {
+		if _, err = n.laptop.WaitAddr(ctx, uplink, p); err != nil {
+			return nil, err
+		}
+	}
+	return n, nil
 }
 
 // connect lays the cables, and gives all but the laptop their addresses and routes: that one has to find its own.

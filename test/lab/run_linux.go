@@ -20,9 +20,6 @@ import (
 // upTime is how long uclat may take until the laptop has IPv4.
 const upTime = 20 * time.Second
 
-// arguments are what uclat is told on the laptop: what an address that is routed to it is. All else it finds.
-func arguments() []string { return []string{"run", "--address.ipv6", routedPrefix.String()} }
-
 // Run builds the lab, starts this program as uclat on the laptop and tries everything, or gives the user a shell there. It returns
 // whether all went well; an error means that the lab could not be built.
 func Run(ctx context.Context, o Options) (ok bool, err error) {
@@ -121,7 +118,7 @@ func (n *internet) startUclat(ctx context.Context) (*uclat, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := &uclat{cmd: n.laptop.Command(ctx, exe, arguments()...), done: make(chan struct{})}
+	u := &uclat{cmd: n.laptop.Command(ctx, exe, "run"), done: make(chan struct{})}
 	u.cmd.Stdout, u.cmd.Stderr = u, u
 	if err := u.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("lab: starting uclat on the laptop: %w", err)

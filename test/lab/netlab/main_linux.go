@@ -84,6 +84,8 @@ func runNode(name string) error {
 			err = os.WriteFile(sysctlPath(r.Key), []byte(r.Value), 0o644)
 		case "dump":
 			a.Value, err = dump()
+		case "hide":
+			err = hide(r.Key)
 		default:
 			err = fmt.Errorf("unknown request %q", r.Op)
 		}

@@ -147,6 +147,29 @@ func TestSysctl(t *testing.T) {
 	}
 }
 
+func TestHide(t *testing.T) {
+	_, nodes := newLab(t, "alpha", "beta")
+	const key, beside = "net/ipv6/conf/lo/forwarding", "net/ipv6/conf/lo/accept_ra"
+	if err := nodes[0].Hide("/proc/sys/" + key); err != nil {
+		t.Fatal(err)
+	}
+	output(t, nodes[0], "test", "!", "-e", "/proc/sys/"+key)
+	output(t, nodes[1], "test", "-e", "/proc/sys/"+key)
+	if _, err := os.Stat("/proc/sys/" + key); err != nil {
+		t.Errorf("the host lost it too: %v", err)
+	}
+	if v, err := nodes[0].Sysctl(key); err == nil {
+		t.Errorf("%s is %s", key, v)
+	}
+	output(t, nodes[0], "sh", "-c", "echo 2 > /proc/sys/"+beside)
+	if v, err := nodes[0].Sysctl(beside); err != nil || v != "2" {
+		t.Errorf("what is beside it is %q, %v: it should be as it was", v, err)
+	}
+	if err := nodes[0].Hide("/etc/no-such-file"); err == nil {
+		t.Error("what is not there was hidden")
+	}
+}
+
 func TestConnect(t *testing.T) {
 	_, nodes := newLab(t, "alpha", "router", "beta")
 	a, r, b := nodes[0], nodes[1], nodes[2]

@@ -47,7 +47,7 @@ type Node struct {
 // A request is what a node's process is asked, an answer what it says. The first answer, to no request, is that it is ready.
 type (
 	request struct {
-		Op    string `json:"op"` // "get", "set", "dump"
+		Op    string `json:"op"` // "get", "set", "dump", "hide"
 		Key   string `json:"key,omitempty"`
 		Value string `json:"value,omitempty"`
 	}
@@ -209,6 +209,13 @@ func (n *Node) SetSysctl(key, value string) error {
 // Sysctl reads a kernel parameter in the node.
 func (n *Node) Sysctl(key string) (string, error) {
 	return n.ask(request{Op: "get", Key: key})
+}
+
+// Hide makes a file disappear from the node's file system, also where it cannot be removed: a device, or a kernel parameter. Its folder
+// keeps its other files and folders as they are now, but not its devices and sockets.
+func (n *Node) Hide(path string) error {
+	_, err := n.ask(request{Op: "hide", Key: path})
+	return err
 }
 
 // Dump is the network state of the node as text, one thing a line, sorted, without what changes by itself (lifetimes, counters,

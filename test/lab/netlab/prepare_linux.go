@@ -57,6 +57,14 @@ func prepare(name string) error {
 	return nil
 }
 
+// hide is Node.Hide, in the node.
+func hide(path string) error {
+	if _, err := os.Lstat(path); err != nil {
+		return err
+	}
+	return private(filepath.Dir(path), func(e fs.DirEntry) bool { return e.Name() != filepath.Base(path) })
+}
+
 // private puts a file system in memory over a directory, so that what is made there is seen in this mount namespace only, and is
 // gone with it. The files and folders that keep allows stay where they were, mounted singly; so do links.
 func private(dir string, keep func(fs.DirEntry) bool) error {
