@@ -23,13 +23,17 @@ func Sum(b []byte) uint16 {
 		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b), carry)
 		b = b[8:]
 	}
-	if len(b) > 0 {
-		// Up to seven octets, as the upper ones of a word whose rest is zero.
-		var last uint64
-		for i, o := range b {
-			last |= uint64(o) << (56 - 8*i)
-		}
-		sum, carry = bits.Add64(sum, last, carry)
+	// The rest counts as words of their own: where a 16-bit word stands in a larger one does not matter.
+	if len(b) >= 4 {
+		sum, carry = bits.Add64(sum, uint64(binary.BigEndian.Uint32(b)), carry)
+		b = b[4:]
+	}
+	if len(b) >= 2 {
+		sum, carry = bits.Add64(sum, uint64(binary.BigEndian.Uint16(b)), carry)
+		b = b[2:]
+	}
+	if len(b) == 1 {
+		sum, carry = bits.Add64(sum, uint64(b[0])<<8, carry)
 	}
 	sum, carry = bits.Add64(sum, 0, carry)
 	return Fold(sum>>32 + sum&0xffffffff + carry)
@@ -57,20 +61,20 @@ func Sub(a, b uint16) uint16 { return Add(a, ^b) }
 func Update(field, delta uint16) uint16 { return ^Add(^field, delta) }
 
 // Addr4 and Addr6 are the sums of an address.
-func Addr4(a [4]byte) uint16 { return Fold(uint64(binary.BigEndian.Uint32(a[:]))) }
+func Addr4(a *[4]byte) uint16 { return Fold(uint64(binary.BigEndian.Uint32(a[:]))) }
 
 // Addr6: see Addr4.
-func Addr6(a [16]byte) uint16 {
-	return Fold(uint64(binary.BigEndian.Uint32(a[:])) + uint64(binary.BigEndian.Uint32(a[4:])) +
-		uint64(binary.BigEndian.Uint32(a[8:])) + uint64(binary.BigEndian.Uint32(a[12:])))
+func Addr6(a *[16]byte) uint16 {
+	hi, lo := binary.BigEndian.Uint64(a[:8]), binary.BigEndian.Uint64(a[8:])
+	return Fold(hi>>32 + hi&0xffffffff + lo>>32 + lo&0xffffffff)
 }
 
 // Pseudo6 is the sum of an IPv6 pseudo-header (RFC 8200, 8.1) whose upper-layer packet has length octets.
-func Pseudo6(src, dst [16]byte, length uint32, nextHeader uint8) uint16 {
+func Pseudo6(src, dst *[16]byte, length uint32, nextHeader uint8) uint16 {
 	return Fold(uint64(Addr6(src)) + uint64(Addr6(dst)) + uint64(length) + uint64(nextHeader))
 }
 
 // Pseudo4 is the sum of an IPv4 pseudo-header (RFC 793, 3.1).
-func Pseudo4(src, dst [4]byte, length uint32, protocol uint8) uint16 {
+func Pseudo4(src, dst *[4]byte, length uint32, protocol uint8) uint16 {
 	return Fold(uint64(Addr4(src)) + uint64(Addr4(dst)) + uint64(length) + uint64(protocol))
 }
