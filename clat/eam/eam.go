@@ -1,0 +1,224 @@
+// Package eam says which IPv6 address stands for which IPv4 address: by explicit mappings (RFC 7757), else by a NAT64 prefix
+// (RFC 6052). A Table never changes: build another and swap it.
+package eam
+
+import (
+	"uclat/clat"
+	"uclat/clat/checksum"
+	"uclat/clat/pref64"
+
+	"github.com/gaissmai/bart"
+)
+
+// Table is an immutable set of mappings. Its lookups allocate nothing and may be called from any goroutine.
+type Table struct {
+	plat            bool
+	rejectNonGlobal bool
+	self4           [4]byte // the translator's own IPv4 address; all zero: none
+
+	// The one host of a host CLAT, found without a walk through the tries; nil where there is more than that.
+	host *entry
+
+	by4, by6 bart.Table[*entry]
+	current  pref64.Prefix
+	prefixes []pref64.Prefix // longest first
+}
+
+// Pair6 is both addresses of a packet that leaves as IPv6, and the difference that they make to a transport checksum: what is to be
+// added to the sum of the packet (RFC 1624).
+type Pair6 struct {
+	Src, Dst [16]byte
+	Delta    uint16
+}
+
+// Pair4 is the same for a packet that leaves as IPv4.
+type Pair4 struct {
+	Src, Dst [4]byte
+	Delta    uint16
+}
+
+// side is which end of a packet is ours: the one that only a Mapping can name.
+type side bool
+
+const (
+	oursIsSource      side = false
+	oursIsDestination side = true
+)
+
+// To6 maps both addresses of an IPv4 packet. Embedded is true for the packet inside an ICMP error, which went the other way.
+func (t *Table) To6(p *Pair6, src, dst [4]byte, embedded bool) clat.DropReason {
+	ours := oursIsSource
+	if t.plat != embedded {
+		ours = oursIsDestination
+	}
+	if reason := t.src6(&p.Src, src, ours, embedded); reason != clat.DropNone {
+		return reason
+	}
+	if reason := t.dst6(&p.Dst, dst, ours, embedded); reason != clat.DropNone {
+		return reason
+	}
+	six := checksum.Add(checksum.Addr6(&p.Src), checksum.Addr6(&p.Dst))
+	four := checksum.Add(checksum.Addr4(&src), checksum.Addr4(&dst))
+	p.Delta = checksum.Sub(six, four)
+	return clat.DropNone
+}
+
+// To4 maps both addresses of an IPv6 packet. Embedded is true for the packet inside an ICMP error, which went the other way.
+func (t *Table) To4(p *Pair4, src, dst *[16]byte, embedded bool) clat.DropReason {
+	ours := oursIsDestination
+	if t.plat != embedded {
+		ours = oursIsSource
+	}
+	if reason := t.src4(&p.Src, src, ours, embedded); reason != clat.DropNone {
+		return reason
+	}
+	if reason := t.dst4(&p.Dst, dst, ours, embedded); reason != clat.DropNone {
+		return reason
+	}
+	four := checksum.Add(checksum.Addr4(&p.Src), checksum.Addr4(&p.Dst))
+	six := checksum.Add(checksum.Addr6(src), checksum.Addr6(dst))
+	p.Delta = checksum.Sub(four, six)
+	return clat.DropNone
+}
+
+// Dst4 maps the destination of an ICMPv6 error whose source has no IPv4 address: a router on the way (RFC 7915, 5.2). A source that
+// may not send at all is refused all the same.
+func (t *Table) Dst4(v4 *[4]byte, src, dst *[16]byte) clat.DropReason {
+	if illegalSource6(src) {
+		return clat.DropSource
+	}
+	ours := oursIsDestination
+	if t.plat {
+		ours = oursIsSource
+	}
+	return t.dst4(v4, dst, ours, false)
+}
+
+func (t *Table) src6(v6 *[16]byte, a [4]byte, ours side, embedded bool) clat.DropReason {
+	if !embedded && illegalSource4(a) {
+		return clat.DropSource
+	}
+	e := t.lookup4(a)
+	switch {
+	case ours == oursIsSource && (e == nil || t.isSelf(a)):
+		return clat.DropSource
+	case ours == oursIsDestination && (e != nil && e.ours || t.isSelf(a)):
+		return clat.DropSpoofed
+	case e != nil:
+		e.to6(v6, a)
+		return clat.DropNone
+	case !embedded && neverRemote(a):
+		return clat.DropSource
+	}
+	return t.embed(v6, a)
+}
+
+func (t *Table) dst6(v6 *[16]byte, a [4]byte, ours side, embedded bool) clat.DropReason {
+	if isGroup4(a) {
+		return clat.DropMulticast
+	}
+	e := t.lookup4(a)
+	switch {
+	case t.isSelf(a) || ours == oursIsSource && e != nil && e.ours:
+		return clat.DropHairpin
+	case ours == oursIsDestination && e == nil:
+		return clat.DropNoMapping
+	case e != nil:
+		e.to6(v6, a)
+		return clat.DropNone
+	case !embedded && neverRemote(a):
+		return clat.DropNoMapping
+	}
+	return t.embed(v6, a)
+}
+
+func (t *Table) src4(v4 *[4]byte, a *[16]byte, ours side, embedded bool) clat.DropReason {
+	if !embedded && illegalSource6(a) {
+		return clat.DropSource
+	}
+	e := t.lookup6(a)
+	switch {
+	case ours == oursIsSource && e == nil:
+		return clat.DropNoMapping
+	case ours == oursIsDestination && e != nil && e.ours:
+		return clat.DropSpoofed
+	case e != nil:
+		*v4 = e.to4(a)
+		if t.isSelf(*v4) {
+			return clat.DropSource
+		}
+		return clat.DropNone
+	}
+	reason := t.extract(v4, a)
+	if reason == clat.DropNone && !embedded && (neverRemote(*v4) || t.isOurs(*v4)) {
+		return clat.DropSpoofed
+	}
+	return reason
+}
+
+func (t *Table) dst4(v4 *[4]byte, a *[16]byte, ours side, embedded bool) clat.DropReason {
+	if a[0] == 0xff {
+		return clat.DropMulticast
+	}
+	e := t.lookup6(a)
+	switch {
+	case ours == oursIsDestination && e == nil:
+		return clat.DropNoMapping
+	case ours == oursIsSource && e != nil && e.ours:
+		return clat.DropHairpin
+	case e != nil:
+		*v4 = e.to4(a)
+		if t.isSelf(*v4) {
+			return clat.DropHairpin
+		}
+		return clat.DropNone
+	}
+	reason := t.extract(v4, a)
+	switch {
+	case reason != clat.DropNone || embedded:
+		return reason
+	case isGroup4(*v4):
+		return clat.DropMulticast
+	case t.isOurs(*v4):
+		return clat.DropHairpin
+	case neverRemote(*v4):
+		return clat.DropNoMapping
+	}
+	return clat.DropNone
+}
+
+// embed is a behind the current NAT64 prefix.
+func (t *Table) embed(v6 *[16]byte, a [4]byte) clat.DropReason {
+	switch {
+	case !t.current.IsValid():
+		return clat.DropNoMapping
+	case t.rejectNonGlobal && t.current.IsWellKnown() && nonGlobal(a):
+		return clat.DropNonGlobal
+	}
+	t.current.EmbedTo(v6, a)
+	return clat.DropNone
+}
+
+// extract is the IPv4 address that a carries behind any NAT64 prefix that still holds, the longest first.
+func (t *Table) extract(v4 *[4]byte, a *[16]byte) clat.DropReason {
+	for _, p := range t.prefixes {
+		var ok bool
+		if *v4, ok = p.Extract(*a); ok {
+			if t.rejectNonGlobal && p.IsWellKnown() && nonGlobal(*v4) {
+				return clat.DropNonGlobal
+			}
+			return clat.DropNone
+		}
+	}
+	return clat.DropNoMapping
+}
+
+func (t *Table) isSelf(a [4]byte) bool { return t.self4 != [4]byte{} && a == t.self4 }
+
+func (t *Table) isOurs(a [4]byte) bool {
+	if t.isSelf(a) {
+		return true
+	}
+	e := t.lookup4(a)
+	return e != nil && e.ours
+}

@@ -1,0 +1,209 @@
+package eam
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"uclat/clat/pref64"
+)
+
+// Mapping is IPv4 addresses and the IPv6 addresses that stand for them.
+//
+// With Embed false it is an explicit address mapping (RFC 7757, 3.2): the bits behind the IPv4 prefix follow those of the IPv6
+// prefix, and zeros follow them; one host is a /32 and a /128. With Embed true the whole IPv4 address stands behind the IPv6 prefix
+// as RFC 6052, 2.2 lays it out.
+type Mapping struct {
+	IPv4, IPv6 netip.Prefix
+	Embed      bool
+}
+
+// Spec is what a Table is made of.
+type Spec struct {
+	// PLAT turns the translator round: the mapped hosts speak IPv6 and are the source of what goes 6 to 4. False is a CLAT, whose
+	// mapped hosts speak IPv4 and are the source of what goes 4 to 6.
+	PLAT bool
+
+	Ours   []Mapping       // for whom we translate; nobody else may use their addresses
+	Map    []Mapping       // explicit mappings of any host, ours or remote (RFC 7757)
+	PREF64 []pref64.Prefix // all others; the first is used to make addresses, each is accepted
+	Self4  netip.Addr      // the translator's own IPv4 address, which nobody may use; may be invalid
+
+	RejectNonGlobal bool // refuse non-global IPv4 addresses behind 64:ff9b::/96 (RFC 6052, 3.1)
+}
+
+// New builds a Table. The error names the mapping at fault.
+func New(s Spec) (*Table, error) {
+	t := &Table{plat: s.PLAT, rejectNonGlobal: s.RejectNonGlobal}
+	if s.Self4.IsValid() {
+		if !s.Self4.Is4() {
+			return nil, fmt.Errorf("%v is no IPv4 address", s.Self4)
+		}
+		t.self4 = s.Self4.As4()
+	}
+	for _, m := range s.Ours {
+		if err := t.add(m, true); err != nil {
+			return nil, err
+		}
+	}
+	for _, m := range s.Map {
+		// A mapping of one of our clients wins over its prefix, but makes a stranger of nobody.
+		ours := slices.ContainsFunc(s.Ours, func(o Mapping) bool { return o.IPv4.Overlaps(m.IPv4) && o.IPv4.Bits() <= m.IPv4.Bits() })
+		if err := t.add(m, ours); err != nil {
+			return nil, err
+		}
+	}
+	if len(s.Ours) == 1 && len(s.Map) == 0 && s.Ours[0].IPv4.IsSingleIP() && s.Ours[0].IPv6.IsSingleIP() {
+		t.host, _ = t.by4.Get(s.Ours[0].IPv4)
+	}
+	for _, p := range s.PREF64 {
+		if !p.IsValid() {
+			return nil, fmt.Errorf("a PREF64 is empty")
+		}
+		// Explicit mappings of others may lie in it, and win (RFC 7757, 3.2 has such an example).
+		for _, m := range s.Ours {
+			switch {
+			case !p.Prefix().Overlaps(m.IPv6):
+			case p.Bits() <= m.IPv6.Bits():
+				return nil, fmt.Errorf("%v lies in the PREF64 %v, from which the NAT64 accepts nothing (RFC 6146, 3.5)", m.IPv6, p)
+			default:
+				return nil, fmt.Errorf("%v covers the PREF64 %v, whose addresses would be ours", m.IPv6, p)
+			}
+		}
+	}
+	if len(s.PREF64) > 0 {
+		t.current = s.PREF64[0]
+	}
+	t.prefixes = slices.Clone(s.PREF64)
+	slices.SortStableFunc(t.prefixes, func(a, b pref64.Prefix) int { return b.Bits() - a.Bits() })
+	return t, nil
+}
+
+func (t *Table) add(m Mapping, ours bool) error {
+	e, err := newEntry(m, ours)
+	if err != nil {
+		return err
+	}
+	if _, taken := t.by4.Get(m.IPv4); taken {
+		return fmt.Errorf("%v is mapped twice", m.IPv4)
+	}
+	if _, taken := t.by6.Get(m.IPv6); taken {
+		return fmt.Errorf("%v is mapped twice", m.IPv6)
+	}
+	t.by4.Insert(m.IPv4, e)
+	t.by6.Insert(m.IPv6, e)
+	return nil
+}
+
+func (t *Table) lookup4(a [4]byte) *entry {
+	if t.host != nil {
+		if a == t.host.v4 {
+			return t.host
+		}
+		return nil
+	}
+	e, _ := t.by4.Lookup(netip.AddrFrom4(a))
+	return e
+}
+
+func (t *Table) lookup6(a *[16]byte) *entry {
+	if t.host != nil {
+		if *a == t.host.v6 {
+			return t.host
+		}
+		return nil
+	}
+	e, ok := t.by6.Lookup(netip.AddrFrom16(*a))
+	if !ok || !e.covers6(a) {
+		return nil
+	}
+	return e
+}
+
+// entry is one Mapping, ready for lookups.
+type entry struct {
+	ours  bool
+	v4    [4]byte
+	v6    [16]byte
+	bits4 uint8
+	bits6 uint8
+	embed pref64.Prefix // valid with Mapping.Embed
+}
+
+func newEntry(m Mapping, ours bool) (*entry, error) {
+	switch {
+	case !m.IPv4.IsValid() || !m.IPv4.Addr().Is4():
+		return nil, fmt.Errorf("%v is no IPv4 prefix", m.IPv4)
+	case !m.IPv6.IsValid() || !m.IPv6.Addr().Is6() || m.IPv6.Addr().Is4In6():
+		return nil, fmt.Errorf("%v is no IPv6 prefix", m.IPv6)
+	case m.IPv4.Masked() != m.IPv4:
+		return nil, fmt.Errorf("%v has bits set behind its length: write %v", m.IPv4, m.IPv4.Masked())
+	case m.IPv6.Masked() != m.IPv6:
+		return nil, fmt.Errorf("%v has bits set behind its length: write %v", m.IPv6, m.IPv6.Masked())
+	}
+	e := &entry{ours: ours, v4: m.IPv4.Addr().As4(), v6: m.IPv6.Addr().As16(), bits4: uint8(m.IPv4.Bits()), bits6: uint8(m.IPv6.Bits())}
+	if m.Embed {
+		p, err := pref64.From(m.IPv6)
+		e.embed = p
+		return e, err
+	}
+	if 32-m.IPv4.Bits() > 128-m.IPv6.Bits() {
+		return nil, fmt.Errorf("%v has fewer addresses than %v: its length may be at most %d (RFC 7757, 3.2)", m.IPv6, m.IPv4, 96+m.IPv4.Bits())
+	}
+	return e, nil
+}
+
+// suffix is how many bits of an IPv4 address stand behind the IPv6 prefix.
+func (e *entry) suffix() uint { return 32 - uint(e.bits4) }
+
+func (e *entry) to6(v6 *[16]byte, a [4]byte) {
+	if e.embed.IsValid() {
+		e.embed.EmbedTo(v6, a)
+		return
+	}
+	*v6 = e.v6
+	if e.suffix() == 0 {
+		return
+	}
+	// The suffix's last bit lands 128-bits6-suffix bits from the right end.
+	shift := 128 - uint(e.bits6) - e.suffix()
+	low := uint64(binary.BigEndian.Uint32(a[:])) & (1<<e.suffix() - 1)
+	hi, lo := uint64(0), uint64(0)
+	if shift >= 64 {
+		hi = low << (shift - 64)
+	} else {
+		hi, lo = low>>(64-shift), low<<shift
+	}
+	binary.BigEndian.PutUint64(v6[:], binary.BigEndian.Uint64(v6[:])|hi)
+	binary.BigEndian.PutUint64(v6[8:], binary.BigEndian.Uint64(v6[8:])|lo)
+}
+
+func (e *entry) to4(a *[16]byte) [4]byte {
+	if e.embed.IsValid() {
+		v4, _ := e.embed.Extract(*a)
+		return v4
+	}
+	v4 := e.v4
+	if e.suffix() == 0 {
+		return v4
+	}
+	shift := 128 - uint(e.bits6) - e.suffix()
+	hi, lo := binary.BigEndian.Uint64(a[:]), binary.BigEndian.Uint64(a[8:])
+	low := hi >> (shift - 64)
+	if shift < 64 {
+		low = hi<<(64-shift) | lo>>shift
+	}
+	low &= 1<<e.suffix() - 1
+	binary.BigEndian.PutUint32(v4[:], binary.BigEndian.Uint32(v4[:])|uint32(low))
+	return v4
+}
+
+// covers6 says whether an address within the entry's IPv6 prefix stands for one within its IPv4 prefix. Only an embedding can miss.
+func (e *entry) covers6(a *[16]byte) bool {
+	if !e.embed.IsValid() {
+		return true
+	}
+	v4, ok := e.embed.Extract(*a)
+	return ok && netip.PrefixFrom(netip.AddrFrom4(e.v4), int(e.bits4)).Contains(netip.AddrFrom4(v4))
+}
