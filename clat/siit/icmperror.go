@@ -1,0 +1,204 @@
+package siit
+
+import (
+	"encoding/binary"
+
+	"uclat/clat"
+	"uclat/clat/checksum"
+	"uclat/clat/eam"
+	"uclat/clat/frame"
+)
+
+// An ICMP error quotes the packet that it is about. The quote is translated like a packet of its own, but it went the other way, its
+// lengths are those of the whole packet even where the quote is cut, and its TTL is left alone (RFC 7915, 4.3 and 5.3).
+//
+// Both translations keep the quote's transport part where it lies in the buffer, and write all headers anew in front of it.
+
+// icmpError6 translates an ICMPv4 error whose checksum was verified. An extension structure behind the quote (RFC 4884) is left out.
+func (t *Translator) icmpError6(f *frame.Frame, h *header4, pair *eam.Pair6, to icmpTo, s *Scratch) Result {
+	icmp := f.Bytes()[h.hlen:]
+	quote := icmp[lenICMP:]
+	if n := int(icmp[5]) * 4; n > 0 {
+		if n > len(quote) {
+			return drop(clat.DropICMPInner)
+		}
+		quote = quote[:n]
+	}
+	var in header4
+	if !in.read(quote) || len(quote) < in.hlen+8 || protocolDiffers6(in.proto) {
+		return drop(clat.DropICMPInner)
+	}
+	var inner eam.Pair6
+	if t.m.To6(&inner, in.src, in.dst, true) != clat.DropNone {
+		return drop(clat.DropICMPInner)
+	}
+	word, ok := t.wordTo6(to.rest, icmp, &in)
+	if !ok {
+		return drop(clat.DropICMPType)
+	}
+	payload := in.total - in.hlen
+	six := header6{
+		src: inner.Src, dst: inner.Dst, tclass: in.tos, hops: in.ttl, next: in.proto,
+		fragment: in.isFragment(), mf: in.mf, offset: in.offset, id: uint32(in.id),
+	}
+	data := quote[in.hlen:]
+	data = data[:min(len(data), payload)]
+	if in.proto == protoICMP {
+		six.next = protoICMPv6
+		pseudo := checksum.Pseudo6(&inner.Src, &inner.Dst, uint32(payload), protoICMPv6)
+		if !embeddedEcho(data, in.isFragment(), icmp4Echo, icmp4EchoReply, icmp6Echo, icmp6EchoReply, pseudo) {
+			return drop(clat.DropICMPInner)
+		}
+	} else if in.offset == 0 {
+		updateEmbedded(data, in.proto, inner.Delta)
+	}
+
+	head := len6 + lenICMP + len6
+	if six.fragment {
+		head += lenFragment
+	}
+	data = data[:min(len(data), MinMTU6-head)] // RFC 4443, 2.4 (c)
+	if !f.Reshape(h.hlen+lenICMP+in.hlen-head, head+len(data)) {
+		return drop(clat.DropTooBig)
+	}
+	p := f.Bytes()
+	outer := header6{src: pair.Src, dst: pair.Dst, tclass: h.tos, hops: h.ttl - t.hop, next: protoICMPv6}
+	write6(p, &outer, len(p)-len6)
+	write6(p[len6+lenICMP:], &six, payload)
+	writeICMP(p[len6:], to.typ, to.code, word, checksum.Pseudo6(&pair.Src, &pair.Dst, uint32(len(p)-len6), protoICMPv6))
+	return s.one(Forward, f)
+}
+
+// icmpError4 translates an ICMPv6 error whose checksum was verified. An extension structure behind the quote (RFC 4884) is left out.
+func (t *Translator) icmpError4(f *frame.Frame, h *header6, pair *eam.Pair4, s *Scratch) Result {
+	icmp := f.Bytes()[h.hlen:]
+	to, ok := errorTo4(icmp[0], icmp[1])
+	if !ok {
+		return drop(clat.DropICMPType)
+	}
+	quote := icmp[lenICMP:]
+	if n := int(icmp[4]) * 8; n > 0 && (icmp[0] == icmp6Unreachable || icmp[0] == icmp6TimeExceeded) {
+		if n > len(quote) {
+			return drop(clat.DropICMPInner)
+		}
+		quote = quote[:n]
+	}
+	var in header6
+	if _, reason := in.read(quote); reason != clat.DropNone || in.next == protoICMP {
+		return drop(clat.DropICMPInner)
+	}
+	var inner eam.Pair4
+	if t.m.To4(&inner, &in.src, &in.dst, true) != clat.DropNone {
+		return drop(clat.DropICMPInner)
+	}
+	word, reason := t.wordTo4(to.rest, icmp, &in)
+	if reason != clat.DropNone {
+		return drop(reason)
+	}
+	payload := in.payload - (in.hlen - len6)
+	total := payload + len4
+	if total > 65535 {
+		return drop(clat.DropICMPInner)
+	}
+	four := header4{src: inner.Src, dst: inner.Dst, tos: in.tclass, ttl: in.hops, proto: in.next}
+	if in.fragment {
+		four.id, four.mf, four.offset = uint16(in.id), in.mf, in.offset
+	} else {
+		four.df = total > maxUnfragmented4
+	}
+	data := quote[in.hlen:]
+	data = data[:min(len(data), payload)]
+	if in.next == protoICMPv6 {
+		four.proto = protoICMP
+		pseudo := checksum.Pseudo6(&in.src, &in.dst, uint32(payload), protoICMPv6)
+		if !embeddedEcho(data, in.isFragment(), icmp6Echo, icmp6EchoReply, icmp4Echo, icmp4EchoReply, ^pseudo) {
+			return drop(clat.DropICMPInner)
+		}
+	} else if in.offset == 0 {
+		updateEmbedded(data, in.next, inner.Delta)
+	}
+
+	const head = len4 + lenICMP + len4
+	data = data[:min(len(data), t.mtu4-head)]
+	if !f.Reshape(h.hlen+lenICMP+in.hlen-head, head+len(data)) {
+		return drop(clat.DropTooBig)
+	}
+	p := f.Bytes()
+	outer := header4{src: pair.Src, dst: pair.Dst, tos: h.tclass, ttl: h.hops - t.hop, proto: protoICMP}
+	if len(p) > maxUnfragmented4 {
+		outer.df = true
+	} else {
+		outer.id = s.id.next()
+	}
+	write4(p, &outer, len(p))
+	write4(p[len4+lenICMP:], &four, total)
+	writeICMP(p[len4:], to.typ, to.code, word, 0)
+	return s.one(Forward, f)
+}
+
+// wordTo6 is the second word of an ICMPv6 error; false where a pointer has no counterpart.
+func (t *Translator) wordTo6(r rest, icmp []byte, in *header4) (uint32, bool) {
+	switch r {
+	case restMTU:
+		return t.mtuTo6(int(binary.BigEndian.Uint16(icmp[6:])), in.total), true
+	case restNextHdr:
+		return 6, true
+	case restPointer:
+		if int(icmp[4]) >= len(pointerTo6) || pointerTo6[icmp[4]] == noPointer {
+			return 0, false
+		}
+		return uint32(pointerTo6[icmp[4]]), true
+	}
+	return 0, true
+}
+
+// wordTo4 is the second word of an ICMPv4 error.
+func (t *Translator) wordTo4(r rest, icmp []byte, in *header6) (uint32, clat.DropReason) {
+	word := binary.BigEndian.Uint32(icmp[4:])
+	switch r {
+	case restMTU:
+		if word < MinMTU6 {
+			return 0, clat.DropPTBTooSmall
+		}
+		return t.mtuTo4(word, in.fragment), clat.DropNone
+	case restPointer:
+		if word >= uint32(len(pointerTo4)) || pointerTo4[word] == noPointer {
+			return 0, clat.DropICMPType
+		}
+		return uint32(pointerTo4[word]) << 24, clat.DropNone
+	}
+	return 0, clat.DropNone
+}
+
+// embeddedEcho changes the type of a quoted echo message; false where the quote is no echo: an error about an error is not
+// translated, and the rest is never answered by one.
+func embeddedEcho(p []byte, fragment bool, echo, reply, toEcho, toReply uint8, delta uint16) bool {
+	if fragment || len(p) < checksumAtICMP+2 {
+		return false
+	}
+	switch p[0] {
+	case echo:
+		retypeEcho(p, toEcho, delta)
+	case reply:
+		retypeEcho(p, toReply, delta)
+	default:
+		return false
+	}
+	return true
+}
+
+// updateEmbedded adjusts the checksum of a quoted TCP or UDP header if the quote reaches that far. It is neither verified nor made
+// anew: what it covers is not there.
+func updateEmbedded(p []byte, proto uint8, delta uint16) {
+	if _, ok := transportLen(p, proto, true); !ok || hasZeroUDP(p, proto, frame.ChecksumUnknown) {
+		return
+	}
+	updateTransport(p, proto, delta, frame.ChecksumUnknown)
+}
+
+// writeICMP writes an ICMP header at the start of p and its checksum over all of p; pseudo is the sum of the pseudo-header, 0 in IPv4.
+func writeICMP(p []byte, typ, code uint8, word uint32, pseudo uint16) {
+	p[0], p[1], p[2], p[3] = typ, code, 0, 0
+	binary.BigEndian.PutUint32(p[4:], word)
+	binary.BigEndian.PutUint16(p[checksumAtICMP:], ^checksum.Add(checksum.Sum(p), pseudo))
+}

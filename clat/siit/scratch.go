@@ -1,0 +1,79 @@
+package siit
+
+import "uclat/clat/frame"
+
+const (
+	// maxOut is the most frames that one packet becomes: 65515 octets of payload in pieces of 1232, and one to spare.
+	maxOut = 65515/1232 + 2
+
+	// spareLen is what the frames made of one packet take at most: the payload once, and for each piece its headers and its room.
+	spareLen = 65535 + maxOut*(48+frame.Headroom+frame.Tailroom)
+)
+
+// Scratch is what one worker's translations need beside the packet: never shared, never copied.
+type Scratch struct {
+	// Errors is how many ICMP errors may still be sent. The worker refills it from its rate limit.
+	Errors int
+
+	id    idGenerator
+	out   [maxOut]*frame.Frame
+	spare []frame.Frame // fragments and errors are built in these,
+	used  int           // of which the first so many are taken,
+	arena []byte        // over this memory,
+	taken int           // of which the first so many octets are taken
+}
+
+// NewScratch returns a Scratch that is good for several packets between two Resets. The seed makes IPv4 identifications hard to
+// guess (RFC 7739); it should be random.
+func NewScratch(seed uint64) *Scratch {
+	return &Scratch{id: newIDGenerator(seed), spare: make([]frame.Frame, 2*maxOut), arena: make([]byte, 2*spareLen)}
+}
+
+// Reset gives all spare frames back: once what was returned has been written.
+func (s *Scratch) Reset() { s.used, s.taken = 0, 0 }
+
+// Ready says whether there is room for one more packet, whatever becomes of it. If not: write, then Reset.
+func (s *Scratch) Ready() bool {
+	return len(s.spare)-s.used >= maxOut && len(s.arena)-s.taken >= spareLen
+}
+
+// take is a spare frame of n octets with room around it.
+func (s *Scratch) take(n int) *frame.Frame {
+	size := frame.Headroom + n + frame.Tailroom
+	buf := s.arena[s.taken : s.taken+size : s.taken+size]
+	f := &s.spare[s.used]
+	s.used++
+	s.taken += size
+	f.Wrap(buf, frame.Headroom, n)
+	return f
+}
+
+func (s *Scratch) one(v Verdict, f *frame.Frame) Result {
+	s.out[0] = f
+	return Result{Verdict: v, Out: s.out[:1]}
+}
+
+// idGenerator makes IPv4 identifications: a permutation of all 65536 values that depends on a secret, so that none comes again soon
+// (RFC 6864, 4.3) and the next cannot be told from the last (RFC 7739).
+type idGenerator struct {
+	key [4]uint8
+	n   uint16
+}
+
+func newIDGenerator(seed uint64) idGenerator {
+	// The counter starts anywhere, so that a restart does not repeat what was just sent.
+	return idGenerator{key: [4]uint8{uint8(seed), uint8(seed >> 8), uint8(seed >> 16), uint8(seed >> 24)}, n: uint16(seed >> 32)}
+}
+
+// next returns the next identification: four Feistel rounds over the halves of a counter.
+func (g *idGenerator) next() uint16 {
+	l, r := uint8(g.n>>8), uint8(g.n)
+	g.n++
+	for _, k := range g.key {
+		x := (r ^ k) * 0x9d
+		x ^= x >> 3
+		x *= 0xb5
+		l, r = r, l^x^x>>5
+	}
+	return uint16(l)<<8 | uint16(r)
+}

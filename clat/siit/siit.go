@@ -1,0 +1,119 @@
+// Package siit is the IP/ICMP translation algorithm of RFC 7915, without state, I/O, clock, lock or allocation.
+//
+// A Translator is immutable and shared. What changes from packet to packet is in the Scratch that each worker owns. There is one
+// translation for single packets and for super-packets: a frame's offload state is read, honoured and carried along.
+package siit
+
+import (
+	"fmt"
+	"net/netip"
+
+	"uclat/clat"
+	"uclat/clat/eam"
+	"uclat/clat/frame"
+)
+
+// Verdict is what became of a packet.
+type Verdict uint8
+
+const (
+	Drop    Verdict = iota // nothing to send; Reason says why
+	Forward                // Out holds the translated packet, or its fragments in order
+	Reply                  // the packet is dropped for Reason, and Out holds one ICMP error to its sender
+)
+
+// Result is what Translate returns. Out lives in the Scratch until Reset: the frame that came in, changed in place, or spare frames.
+// Each frame of Out leaves by its own IP version, whatever the verdict.
+type Result struct {
+	Verdict Verdict
+	Reason  clat.DropReason
+	Out     []*frame.Frame
+}
+
+// MinMTU6 is the least MTU that IPv6 allows (RFC 8200, 5), in octets.
+const MinMTU6 = 1280
+
+// MinMTU4 is the least IPv4 MTU for which nothing that IPv6 lets through must be fragmented on the way into IPv4, in octets.
+const MinMTU4 = MinMTU6 - 20
+
+// Options are a Translator's settings. MTUs are in octets of an IP packet.
+type Options struct {
+	MTU6       int        // what the IPv6 side takes, 1280 to 65535
+	MTU4       int        // what the IPv4 side takes, 1260 to 65535
+	LowestMTU6 int        // size to which IPv4 packets without DF are fragmented (lowest-ipv6-mtu of RFC 7915, 4); 1280 to MTU6
+	Self4      netip.Addr // source of our ICMPv4 errors; invalid: none are sent. Never an address of the host, which would ignore them
+	Self6      netip.Addr // source of our ICMPv6 errors; invalid: none are sent
+
+	// UnmappedSource is the source of an ICMPv4 error that an IPv6 router without an IPv4 address caused; 192.0.0.8 by
+	// draft-ietf-v6ops-icmpext-xlat-v6only-source, 4.1. Invalid: such errors are dropped.
+	UnmappedSource netip.Addr
+
+	TTLTransparent bool // leave TTL and hop limit as they are
+	DropZeroUDP4   bool // drop IPv4 UDP without a checksum, instead of computing one (RFC 7915, 4.5)
+	PassZeroUDP6   bool // let IPv6 UDP without a checksum through (RFC 6935), instead of dropping it
+	NoErrors       bool // send no ICMP errors of our own
+}
+
+// Translator is RFC 7915 over one Table.
+type Translator struct {
+	m *eam.Table
+
+	mtu6, mtu4, lowest int
+	self4, unmapped    [4]byte
+	self6              [16]byte
+	errors4, errors6   bool // whether ICMP errors of our own are sent
+	hasUnmapped        bool
+	hop                uint8 // what is taken off TTL and hop limit
+
+	dropZeroUDP4, passZeroUDP6 bool
+}
+
+// New checks the options. Its errors name the option, its value and the bounds.
+func New(m *eam.Table, o Options) (*Translator, error) {
+	switch {
+	case o.MTU6 < MinMTU6 || o.MTU6 > 65535:
+		return nil, fmt.Errorf("IPv6 MTU %d is not within %d to 65535", o.MTU6, MinMTU6)
+	case o.MTU4 < MinMTU4 || o.MTU4 > 65535:
+		return nil, fmt.Errorf("IPv4 MTU %d is not within %d to 65535", o.MTU4, MinMTU4)
+	case o.LowestMTU6 < MinMTU6 || o.LowestMTU6 > o.MTU6:
+		return nil, fmt.Errorf("lowest IPv6 MTU %d is not within %d to the IPv6 MTU %d", o.LowestMTU6, MinMTU6, o.MTU6)
+	case o.Self4.IsValid() && !o.Self4.Is4():
+		return nil, fmt.Errorf("source of ICMPv4 errors %v is no IPv4 address", o.Self4)
+	case o.Self6.IsValid() && (!o.Self6.Is6() || o.Self6.Is4In6()):
+		return nil, fmt.Errorf("source of ICMPv6 errors %v is no IPv6 address", o.Self6)
+	case o.UnmappedSource.IsValid() && !o.UnmappedSource.Is4():
+		return nil, fmt.Errorf("unmapped source %v is no IPv4 address", o.UnmappedSource)
+	}
+	t := &Translator{
+		m: m, mtu6: o.MTU6, mtu4: o.MTU4, lowest: o.LowestMTU6, hop: 1,
+		errors4: o.Self4.IsValid() && !o.NoErrors, errors6: o.Self6.IsValid() && !o.NoErrors, hasUnmapped: o.UnmappedSource.IsValid(),
+		dropZeroUDP4: o.DropZeroUDP4, passZeroUDP6: o.PassZeroUDP6,
+	}
+	if o.Self4.IsValid() {
+		t.self4 = o.Self4.As4()
+	}
+	if o.Self6.IsValid() {
+		t.self6 = o.Self6.As16()
+	}
+	if o.UnmappedSource.IsValid() {
+		t.unmapped = o.UnmappedSource.As4()
+	}
+	if o.TTLTransparent {
+		t.hop = 0
+	}
+	return t, nil
+}
+
+// Translate takes a packet of either version and consumes f, which needs frame.Headroom before it. The caller makes sure that
+// s.Ready holds.
+func (t *Translator) Translate(f *frame.Frame, s *Scratch) Result {
+	switch f.Version() {
+	case 4:
+		return t.to6(f, s)
+	case 6:
+		return t.to4(f, s)
+	}
+	return drop(clat.DropVersion)
+}
+
+func drop(r clat.DropReason) Result { return Result{Reason: r} }

@@ -1,0 +1,140 @@
+package siit
+
+import (
+	"encoding/binary"
+
+	"uclat/clat"
+	"uclat/clat/checksum"
+	"uclat/clat/eam"
+	"uclat/clat/frame"
+)
+
+// to6 translates an IPv4 packet (RFC 7915, 4).
+func (t *Translator) to6(f *frame.Frame, s *Scratch) Result {
+	var h header4
+	if reason := h.parse(f); reason != clat.DropNone {
+		return drop(reason)
+	}
+	switch {
+	case h.proto == protoIGMP:
+		return drop(clat.DropIGMP)
+	case protocolDiffers6(h.proto):
+		return drop(clat.DropProtocol)
+	}
+	var pair eam.Pair6
+	switch reason := t.m.To6(&pair, h.src, h.dst, false); reason {
+	case clat.DropNone:
+	case clat.DropNoMapping, clat.DropNonGlobal:
+		return t.error4(f, &h, s, reason, icmp4Unreachable, code4AdminProhibited, 0)
+	default:
+		return drop(reason)
+	}
+	p := f.Bytes()
+	switch {
+	case h.hlen > len4 && sourceRouted(p[len4:h.hlen]):
+		return t.error4(f, &h, s, clat.DropSourceRoute, icmp4Unreachable, code4SourceRoute, 0)
+	case h.ttl <= t.hop:
+		return t.error4(f, &h, s, clat.DropTTL, icmp4TimeExceeded, 0, 0)
+	}
+	if reason := checkOffload(f, h.hlen, h.proto, h.isFragment()); reason != clat.DropNone {
+		return drop(reason)
+	}
+	if h.proto == protoICMP {
+		if h.isFragment() {
+			return drop(clat.DropFragmentedICMP)
+		}
+		return t.icmp4(f, &h, &pair, s)
+	}
+	transport := 0
+	if h.offset == 0 {
+		n, ok := transportLen(p[h.hlen:], h.proto, h.mf)
+		if !ok {
+			return drop(clat.DropTransport)
+		}
+		transport = n
+	}
+	if r, fits := t.fits6(f, &h, transport, s); !fits {
+		return r
+	}
+	if h.offset == 0 {
+		switch {
+		case !hasZeroUDP(p[h.hlen:], h.proto, f.Checksum):
+			updateTransport(p[h.hlen:], h.proto, pair.Delta, f.Checksum)
+		case f.GSO != frame.NotSegmented:
+			return drop(clat.DropOffload) // from which the device would make the segments' checksums
+		case h.mf || t.dropZeroUDP4:
+			return drop(clat.DropZeroChecksum)
+		case !fillUDP6(p[h.hlen:], &pair):
+			return drop(clat.DropTransport)
+		}
+	}
+	if !h.df && f.GSO == frame.SegmentTCP {
+		// Instead of fragments, smaller segments: the device may cut a byte stream anywhere.
+		f.SegSize = min(f.SegSize, uint16(t.lowest-len6-transport))
+	}
+	return t.send6(f, &h, &pair, h.proto, s)
+}
+
+// fits6 answers packets that are too big for the IPv6 side and must not be fragmented (RFC 7915, 4). It looks at what will be on the
+// wire, so at one segment of a super-packet. It must come before anything of the packet is changed: the error quotes it.
+func (t *Translator) fits6(f *frame.Frame, h *header4, transport int, s *Scratch) (Result, bool) {
+	growth := len6 - h.hlen
+	if h.isFragment() {
+		growth += lenFragment
+	}
+	if f.WireLen(h.hlen+transport)+growth <= t.mtu6 {
+		return Result{}, true
+	}
+	if h.df {
+		return t.error4(f, h, s, clat.DropTooBig, icmp4Unreachable, code4FragNeeded, uint32(t.mtu6-len6+len4-fragmentLen(h))), false
+	}
+	// Datagrams of a super-packet cannot be cut once more.
+	return drop(clat.DropTooBig), f.GSO != frame.SegmentUDP
+}
+
+func fragmentLen(h *header4) int {
+	if h.isFragment() {
+		return lenFragment
+	}
+	return 0
+}
+
+// send6 puts the IPv6 header in front of what follows the IPv4 header, which is translated already, and fragments where the packet
+// allows that and its size demands it. next is the transport protocol's number in IPv6.
+func (t *Translator) send6(f *frame.Frame, h *header4, pair *eam.Pair6, next uint8, s *Scratch) Result {
+	six := header6{
+		tclass: h.tos, hops: h.ttl - t.hop, next: next,
+		fragment: h.isFragment(), mf: h.mf, offset: h.offset, id: uint32(h.id),
+	}
+	six.src, six.dst = pair.Src, pair.Dst
+	payload := f.Len() - h.hlen
+	head := len6
+	if six.fragment {
+		head += lenFragment
+	}
+	if !h.df && f.GSO == frame.NotSegmented && head+payload > t.lowest {
+		p := f.Bytes()[h.hlen:]
+		if f.Checksum == frame.ChecksumPartial {
+			finishPartial(p, next)
+		}
+		return t.fragment6(p, &six, s)
+	}
+	if !f.Reshape(h.hlen-head, head+payload) {
+		return drop(clat.DropTooBig)
+	}
+	write6(f.Bytes(), &six, payload)
+	f.L4 = uint16(head)
+	return s.one(Forward, f)
+}
+
+// fillUDP6 computes the checksum that an unfragmented datagram came without (RFC 7915, 4.5). It covers what the UDP header says, which
+// may be less than the packet holds; false where it is more.
+func fillUDP6(p []byte, pair *eam.Pair6) bool {
+	n := int(binary.BigEndian.Uint16(p[4:]))
+	if n < 8 || n > len(p) {
+		return false
+	}
+	sum := checksum.Add(checksum.Pseudo6(&pair.Src, &pair.Dst, uint32(n), protoUDP), checksum.Sum(p[:n]))
+	putChecksum(p[checksumAtUDP:], ^sum, protoUDP)
+	return true
+}
