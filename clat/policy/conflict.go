@@ -1,0 +1,88 @@
+package policy
+
+import (
+	"fmt"
+	"net/netip"
+
+	"uclat/platform"
+)
+
+// conflict finds addresses of ours that the host has or routes elsewhere already. Two uses of one address cannot both work, and which
+// of them wins would be chance.
+func conflict(in Input) (Plan, bool) {
+	c := in.Config
+	self := c.Interface.SelfIPv4
+	if host, ok := c.Interface.Host(); ok {
+		for _, a := range []struct {
+			key  string
+			addr netip.Addr
+		}{{"interface.ipv4", host}, {"interface.self-ipv4", self}} {
+			if what, taken := overlap(in, a.addr); taken {
+				return overlapping(fmt.Sprintf("off: %s = %v overlaps with %s: choose another, such as 192.0.0.2 (interface.ipv4) and 192.0.0.3 "+
+					"(interface.self-ipv4)", a.key, a.addr, what)), true
+			}
+		}
+	} else if l, taken := holder(in, netip.PrefixFrom(self, self.BitLen())); taken {
+		// The addresses of the clients are routed to them, and ours is among them: only the host itself must not have it.
+		return overlapping(fmt.Sprintf("off: interface.self-ipv4 = %v is an address of %s, and a host ignores ICMP errors that seem to come from "+
+			"itself: choose another, such as 192.0.0.3", self, l.link)), true
+	}
+	if l, taken := holder(in, CLAT(c)); taken {
+		return Plan{Wrong: true, Code: "ipv6-in-use", Why: fmt.Sprintf("off: address.ipv6 = %v holds %v, which %s has already: choose an address "+
+			"that is routed to this host and that no interface has", c.Address.IPv6, l.addr, l.link)}, true
+	}
+	return Plan{}, false
+}
+
+func overlapping(why string) Plan { return Plan{Wrong: true, Code: "ipv4-overlap", Why: why} }
+
+// held is an address of an interface.
+type held struct {
+	addr netip.Addr
+	link string
+}
+
+// holder is the first other interface that has an address in p.
+func holder(in Input, p netip.Prefix) (held, bool) {
+	for _, a := range in.Host.Addrs {
+		if l, ok := in.Host.Link(a.Link); ok && l.Name != in.Config.Interface.Name && p.Contains(a.Prefix.Addr()) {
+			return held{a.Prefix.Addr(), l.Name}, true
+		}
+	}
+	return held{}, false
+}
+
+// pieceBits is the length in bits below which a route is taken for a piece of the default route: VPN programs cut it in halves, or in
+// more where private addresses are to go past them. Such routes cover everything and mean nothing by it.
+const pieceBits = 8
+
+// overlap says which address or route of another interface covers a.
+func overlap(in Input, a netip.Addr) (string, bool) {
+	for _, other := range in.Host.Addrs {
+		l, ok := in.Host.Link(other.Link)
+		if ok && l.Name != in.Config.Interface.Name && other.Prefix.Masked().Contains(a) {
+			return fmt.Sprintf("%v on %s", other.Prefix, l.Name), true
+		}
+	}
+	for _, r := range in.Host.Routes {
+		l, ok := in.Host.Link(r.Link)
+		if ok && l.Name != in.Config.Interface.Name && r.Dst.Bits() >= pieceBits && r.Dst.Contains(a) {
+			return fmt.Sprintf("the route %v by %s", r.Dst, l.Name), true
+		}
+	}
+	return "", false
+}
+
+// onLink is the prefix of the uplink that covers our IPv6 address, where neighbours are asked for it.
+func onLink(in Input, uplink platform.Link) (netip.Prefix, bool) {
+	if !uplink.L2 {
+		return netip.Prefix{}, false
+	}
+	ours := CLAT(in.Config)
+	for _, a := range in.Host.Addrs {
+		if a.Link == uplink.Index && a.Prefix.Addr().Is6() && !a.Prefix.IsSingleIP() && a.Prefix.Masked().Overlaps(ours) {
+			return a.Prefix.Masked(), true
+		}
+	}
+	return netip.Prefix{}, false
+}

@@ -1,0 +1,282 @@
+// Package policy says what should be, from what is seen. It is pure: it looks at values and returns values.
+package policy
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"uclat/clat/config"
+	"uclat/clat/pref64"
+	"uclat/discovery"
+	"uclat/platform"
+)
+
+// Input is all that is seen at one moment.
+type Input struct {
+	Config *config.Config
+	Host   platform.Snapshot
+	PREF64 []discovery.Known // what holds now, best first
+}
+
+// Interests are the addresses whose routes Decide looks at, beside default routes: ours, and those behind which the PLAT is. A snapshot
+// must hold the routes that overlap with them.
+func Interests(in Input) []netip.Prefix {
+	c := in.Config
+	p := []netip.Prefix{c.Interface.IPv4, netip.PrefixFrom(c.Interface.SelfIPv4, 32)}
+	if c.Address.IPv6.IsValid() {
+		p = append(p, c.Address.IPv6)
+	}
+	for _, k := range in.PREF64 {
+		p = append(p, k.Prefix.Prefix())
+	}
+	return p
+}
+
+// Plan is what should be.
+type Plan struct {
+	On    bool
+	Wrong bool   // off, and it stays so until the configuration or the host is changed by somebody
+	Code  string // stable, for programs
+	Why   string // one line, for people
+
+	Warnings []string // what will probably not work, and what to do; one line each
+
+	// The rest is valid when On is set.
+	Uplink platform.Link
+	PREF64 []pref64.Prefix // the first is used to make addresses, each is accepted
+	Source discovery.Source
+	MTU6   int // octets, of an IPv6 packet on the uplink
+	Host   platform.HostConfig
+}
+
+// The least MTU in octets that IPv6 allows (RFC 8200, 5), and the most that the translator takes: the greatest IPv4 packet.
+const (
+	minMTU6 = 1280
+	maxMTU6 = 65535
+)
+
+// Decide returns the plan.
+func Decide(in Input) Plan {
+	c := in.Config
+	if c.Mode == config.ModeOff {
+		return Plan{Code: "mode-off", Why: "off: the configuration says so (mode = off)"}
+	}
+	if p, ok := conflict(in); ok {
+		return p
+	}
+	unusable := in.keepUsable()
+	uplink, p := findUplink(in)
+	// Before what is missing: where IPv4 is native, nothing is.
+	if native, ok := nativeIPv4(in, uplink); ok && c.Mode == config.ModeAuto {
+		return Plan{Code: "native-ipv4", Why: fmt.Sprintf("off: this network has IPv4 itself, by %s (--mode on runs beside it)", native)}
+	}
+	if !uplink.Up {
+		return p
+	}
+	if !hasGlobalAddress(&in.Host, c.Interface.Name) {
+		return Plan{Code: "no-ipv6-address", Why: "waiting: no interface has a global IPv6 address yet"}
+	}
+	if len(in.PREF64) == 0 {
+		return Plan{Code: "no-pref64", Why: noPREF64(c), Warnings: unusable}
+	}
+	mtu := uplink.MTU6
+	if c.Interface.MTU != 0 {
+		mtu = min(mtu, c.Interface.MTU)
+	}
+	if mtu < minMTU6 {
+		return Plan{Code: "mtu", Wrong: true, Why: fmt.Sprintf("off: %s takes %d octets, and IPv6 needs %d: raise its MTU",
+			uplink.Name, mtu, minMTU6)}
+	}
+	return on(in, uplink, min(mtu, maxMTU6), unusable)
+}
+
+// keepUsable takes out of PREF64 what was learned and overlaps with our own addresses, and says so. The configuration is checked for
+// that, but a network may say anything, and must not end us by it.
+func (in *Input) keepUsable() (warnings []string) {
+	ours := CLAT(in.Config)
+	var usable []discovery.Known
+	for _, k := range in.PREF64 {
+		if !k.Prefix.Prefix().Overlaps(ours) {
+			usable = append(usable, k)
+			continue
+		}
+		warnings = append(warnings, fmt.Sprintf("PREF64 %v from %s is not used: it overlaps with address.ipv6 = %v; use another address, or set "+
+			"pref64.prefixes", k.Prefix, k.Origin, in.Config.Address.IPv6))
+	}
+	in.PREF64 = usable
+	return warnings
+}
+
+func on(in Input, uplink platform.Link, mtu int, warnings []string) Plan {
+	c, best := in.Config, in.PREF64[0]
+	p := Plan{On: true, Code: "on", Uplink: uplink, Source: best.Source, MTU6: mtu, Warnings: warnings}
+	for _, k := range in.PREF64 {
+		p.PREF64 = append(p.PREF64, k.Prefix)
+	}
+	from := "configured"
+	if best.Source == discovery.DNS {
+		from = "from " + best.Origin + " by RFC 7050"
+	}
+	p.Why = fmt.Sprintf("on: IPv4 through %s, PREF64 %v (%s), as %v", uplink.Name, best.Prefix, from, c.Address.IPv6)
+	if link, ok := onLink(in, uplink); ok {
+		p.Warnings = append(p.Warnings, fmt.Sprintf("address.ipv6 = %v lies in %v, which is on-link at %s: the router asks there who has it, and "+
+			"nobody answers; use an address that is routed to this host%s", c.Address.IPv6, link, uplink.Name, by(&in.Host, uplink)))
+	}
+	p.Host = hostConfig(c, uplink, p.PREF64, mtu)
+	return p
+}
+
+// hostConfig is the host as path kernel needs it. IPv6 of full size comes in through the TUN, so the device's MTU is that of IPv6, and
+// the IPv4 routes have what is left of it.
+func hostConfig(c *config.Config, uplink platform.Link, prefixes []pref64.Prefix, mtu int) platform.HostConfig {
+	h := platform.HostConfig{TUN: c.Interface.Name, MTU: mtu}
+	if host, ok := c.Interface.Host(); ok {
+		h.Addrs = []netip.Prefix{netip.PrefixFrom(host, 32)}
+		if c.Interface.DefaultRoute {
+			h.Routes = append(h.Routes, platform.Route{Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Metric: c.Interface.Metric, MTU: mtu - 20})
+		}
+	}
+	ours := CLAT(c)
+	h.Routes = append(h.Routes, platform.Route{Dst: ours})
+	h.Forward = &platform.Forward{Uplink: uplink.Name, CLAT: []netip.Prefix{ours}}
+	if self := c.SelfIPv6(); self.IsValid() && !ours.Contains(self) {
+		h.Forward.CLAT = append(h.Forward.CLAT, netip.PrefixFrom(self, 128))
+	}
+	for _, p := range prefixes {
+		h.Forward.PREF64 = append(h.Forward.PREF64, p.Prefix())
+	}
+	for _, m := range c.Maps {
+		if c.Interface.IPv4.Overlaps(m.IPv4) && !ours.Contains(m.IPv6.Addr()) {
+			// One of the clients, which stands elsewhere than the others.
+			h.Routes = append(h.Routes, platform.Route{Dst: m.IPv6})
+		}
+		// A map may name a host on either side.
+		h.Forward.CLAT = append(h.Forward.CLAT, m.IPv6)
+		h.Forward.PREF64 = append(h.Forward.PREF64, m.IPv6)
+	}
+	return h
+}
+
+// CLAT is the IPv6 prefix that stands for our IPv4 addresses, and that is to be routed to this host: the one address behind
+// address.ipv6 that stands for the host, or the whole prefix where clients are behind it.
+func CLAT(c *config.Config) netip.Prefix {
+	host, one := c.Interface.Host()
+	if p, ok := c.Address.Embedding(); ok && one {
+		return netip.PrefixFrom(netip.AddrFrom16(p.Embed(host.As4())), 128)
+	}
+	return c.Address.IPv6
+}
+
+func noPREF64(c *config.Config) string {
+	if slices.Contains(c.PREF64.Sources, config.SourceDNS) {
+		return "waiting: no PREF64: none is configured, and no resolver of this host has told one (RFC 7050); `uclat discover` shows what " +
+			"they say, pref64.prefixes sets one"
+	}
+	return "waiting: no PREF64: pref64.prefixes is empty, and pref64.sources names nothing else"
+}
+
+// findUplink is the interface that faces the PLAT: the named one, else the one that the kernel takes to get there. Without one, the
+// plan says why.
+func findUplink(in Input) (platform.Link, Plan) {
+	c, h := in.Config, &in.Host
+	waiting := func(format string, args ...any) (platform.Link, Plan) {
+		return platform.Link{}, Plan{Code: "no-uplink", Why: fmt.Sprintf("waiting: "+format, args...)}
+	}
+	if c.Uplink != "" {
+		switch l, ok := h.LinkByName(c.Uplink); {
+		case !ok:
+			return waiting("there is no interface %s (uplink)", c.Uplink)
+		case !l.Up:
+			return waiting("%s (uplink) is down", c.Uplink)
+		}
+	}
+	var best platform.Route
+	var uplink platform.Link
+	for _, r := range h.Routes {
+		l, ok := h.Link(r.Link)
+		if !ok || !l.Up || l.Name == c.Interface.Name || c.Uplink != "" && l.Name != c.Uplink || !leadsToPLAT(r, in.PREF64) {
+			continue
+		}
+		// As the kernel chooses: the longest prefix, then the lowest metric.
+		if !uplink.Up || r.Dst.Bits() > best.Dst.Bits() || r.Dst.Bits() == best.Dst.Bits() && r.Metric < best.Metric {
+			best, uplink = r, l
+		}
+	}
+	switch {
+	case uplink.Up:
+		return uplink, Plan{}
+	case c.Uplink != "":
+		return waiting("%s (uplink) has no IPv6 route toward the PLAT", c.Uplink)
+	}
+	return waiting("no interface has an IPv6 default route")
+}
+
+// leadsToPLAT says whether r leads to the PREF64 in use. As long as none is known, only a default route does.
+func leadsToPLAT(r platform.Route, known []discovery.Known) bool {
+	if len(known) == 0 {
+		return r.Dst.Addr().Is6() && r.Dst.Bits() == 0
+	}
+	plat := known[0].Prefix.Prefix()
+	return r.Dst.Bits() <= plat.Bits() && r.Dst.Contains(plat.Addr())
+}
+
+func hasGlobalAddress(h *platform.Snapshot, tun string) bool {
+	return slices.ContainsFunc(h.Addrs, func(a platform.Address) bool {
+		l, _ := h.Link(a.Link)
+		return l.Name != tun && !a.Tentative && isGlobal6(a.Prefix.Addr())
+	})
+}
+
+// isGlobal6 is true for unique local addresses as well: a NAT64 may serve them.
+func isGlobal6(a netip.Addr) bool { return a.Is6() && a.IsGlobalUnicast() }
+
+// by is by which address the router can reach this host, as the end of a sentence; empty where there is none.
+func by(h *platform.Snapshot, uplink platform.Link) string {
+	for _, a := range h.Addrs {
+		if a.Link == uplink.Index && a.Prefix.Addr().Is6() && a.Prefix.Addr().IsLinkLocalUnicast() {
+			return fmt.Sprintf(" (by %v)", a.Prefix.Addr())
+		}
+	}
+	return ""
+}
+
+// nativeIPv4 describes an IPv4 default route that the network provides: not ours, not over link-local addresses, and not a tunnel's.
+func nativeIPv4(in Input, uplink platform.Link) (string, bool) {
+	halves := map[int]int{}
+	for _, r := range in.Host.Routes {
+		l, ok := in.Host.Link(r.Link)
+		if !ok || !l.Up || !r.Dst.Addr().Is4() || r.Dst.Bits() > 1 || l.Name == in.Config.Interface.Name || !l.L2 && l.Index != uplink.Index ||
+			isLinkLocal4(&in.Host, r) {
+			continue
+		}
+		if r.Dst.Bits() == 1 {
+			// 0.0.0.0/1 and 128.0.0.0/1 together are a default route.
+			if halves[l.Index] |= 1 << (r.Dst.Addr().As4()[0] >> 7); halves[l.Index] != 3 {
+				continue
+			}
+		}
+		if r.Via.IsValid() {
+			return fmt.Sprintf("%v on %s", r.Via, l.Name), true
+		}
+		return l.Name, true
+	}
+	return "", false
+}
+
+// isLinkLocal4 says whether a route to IPv4 is what hosts give themselves where nobody gives them addresses (RFC 3927): by a router on
+// 169.254/16, or by none on an interface that has no other addresses (avahi-autoipd).
+func isLinkLocal4(h *platform.Snapshot, r platform.Route) bool {
+	if r.Via.IsValid() {
+		return r.Via.Is4() && r.Via.IsLinkLocalUnicast()
+	}
+	only := false
+	for _, a := range h.Addrs {
+		if a.Link == r.Link && a.Prefix.Addr().Is4() {
+			if only = a.Prefix.Addr().IsLinkLocalUnicast(); !only {
+				return false
+			}
+		}
+	}
+	return only
+}

@@ -1,0 +1,114 @@
+package policy
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"testing"
+
+	"uclat/clat/config"
+	"uclat/clat/pref64"
+	"uclat/discovery"
+	"uclat/platform"
+)
+
+// parse is a configuration from TOML.
+func parse(t *testing.T, toml string) *config.Config {
+	t.Helper()
+	c, err := config.Parse("test.toml", []byte(toml))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// snapshot reads a host from lines: "link NAME [l3] [down] [mtu N]", "addr LINK PREFIX [tentative]", "route LINK PREFIX [via ADDRESS]
+// [metric N]". Links are numbered from 1.
+func snapshot(t *testing.T, text string) (s platform.Snapshot) {
+	t.Helper()
+	for line := range strings.Lines(text) {
+		w := strings.Fields(line)
+		if len(w) == 0 {
+			continue
+		}
+		option := func(name string) (value string, ok bool) {
+			for i, word := range w {
+				if word == name {
+					return strings.Join(w[i+1:min(i+2, len(w))], ""), true
+				}
+			}
+			return "", false
+		}
+		number := func(name string, otherwise int) int {
+			v, ok := option(name)
+			if !ok {
+				return otherwise
+			}
+			n, err := strconv.Atoi(v)
+			if err != nil {
+				t.Fatalf("%q: %v", line, err)
+			}
+			return n
+		}
+		_, l3 := option("l3")
+		_, down := option("down")
+		_, tentative := option("tentative")
+		link, _ := s.LinkByName(w[1])
+		switch w[0] {
+		case "link":
+			mtu := number("mtu", 1500)
+			s.Links = append(s.Links, platform.Link{Index: len(s.Links) + 1, Name: w[1], MTU: mtu, MTU6: mtu, Up: !down, L2: !l3})
+		case "addr":
+			s.Addrs = append(s.Addrs, platform.Address{Link: link.Index, Prefix: netip.MustParsePrefix(w[2]), Tentative: tentative})
+		case "route":
+			r := platform.Route{Link: link.Index, Dst: netip.MustParsePrefix(w[2]), Metric: number("metric", 0)}
+			if via, ok := option("via"); ok {
+				r.Via = netip.MustParseAddr(via)
+			}
+			s.Routes = append(s.Routes, r)
+		default:
+			t.Fatalf("%q", line)
+		}
+	}
+	return s
+}
+
+// known reads PREF64s: "PREFIX" is configured, "PREFIX@RESOLVER" was learned from that one.
+func known(text string) (k []discovery.Known) {
+	for _, word := range strings.Fields(text) {
+		prefix, origin, learned := strings.Cut(word, "@")
+		one := discovery.Known{Prefix: pref64.MustParse(prefix), Origin: origin}
+		if learned {
+			one.Source = discovery.DNS
+		}
+		k = append(k, one)
+	}
+	return k
+}
+
+// hostText is a HostConfig as lines.
+func hostText(h platform.HostConfig) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "tun %s mtu %d\n", h.TUN, h.MTU)
+	for _, a := range h.Addrs {
+		fmt.Fprintf(&b, "addr %v\n", a)
+	}
+	for _, r := range h.Routes {
+		fmt.Fprintf(&b, "route %v", r.Dst)
+		if r.Via.IsValid() {
+			fmt.Fprintf(&b, " via %v", r.Via)
+		}
+		if r.Metric != 0 {
+			fmt.Fprintf(&b, " metric %d", r.Metric)
+		}
+		if r.MTU != 0 {
+			fmt.Fprintf(&b, " mtu %d", r.MTU)
+		}
+		b.WriteString("\n")
+	}
+	if f := h.Forward; f != nil {
+		fmt.Fprintf(&b, "forward by %s: %v <-> %v\n", f.Uplink, f.CLAT, f.PREF64)
+	}
+	return b.String()
+}
