@@ -1,0 +1,92 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"uclat/clat/policy"
+	"uclat/cmd/internal/daemon"
+	"uclat/cmd/internal/explain"
+
+	"github.com/spf13/cobra"
+)
+
+func newExplain() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "explain ADDRESS",
+		Short: "Say what happens to packets to an address",
+		Long: "explain says how an IPv4 address is mapped, what would be sent where, or why it\nwould be dropped; of an IPv6 address, what its " +
+			"packets become. It ends with 1 where\nthe CLAT would not be on.",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return fmt.Errorf("explain: give one address, such as 198.51.100.10, not %d", len(args))
+			}
+			return nil
+		},
+	}
+	var asJSON bool
+	jsonFlag(cmd, &asJSON)
+	readConfig := configFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		address, err := netip.ParseAddr(args[0])
+		if err != nil || address.Zone() != "" {
+			return fmt.Errorf("explain: %q is no IP address such as 198.51.100.10", args[0])
+		}
+		address = address.Unmap()
+		c, err := readConfig()
+		if err != nil {
+			return err
+		}
+		if err := daemon.Check(c); err != nil {
+			return err
+		}
+		in, err := look(cmd.Context(), c, netip.PrefixFrom(address, address.BitLen()))
+		if err != nil {
+			return err
+		}
+		plan := policy.Decide(in)
+		switch {
+		case plan.Wrong:
+			return errors.New(plan.Why)
+		case !plan.On:
+			return fault{errors.New(plan.Why)}
+		}
+		x, err := explain.Explain(c, plan, in.Host, address)
+		if err != nil {
+			return fault{err}
+		}
+		if asJSON {
+			return printJSON(cmd.OutOrStdout(), x)
+		}
+		fmt.Fprintln(cmd.OutOrStdout(), address)
+		return printTable(cmd.OutOrStdout(), explanation(x))
+	}
+	return cmd
+}
+
+func explanation(x explain.Explanation) [][2]string {
+	switch {
+	case x.Native != "":
+		return [][2]string{{"not translated", x.Native}}
+	case x.Drop != "":
+		return [][2]string{{"dropped", x.Why + " (" + x.Drop + ")"}, {"PREF64", x.PREF64 + ", " + x.Origin}}
+	}
+	from, to := x.Translated.From, x.Translated.To
+	rows := [][2]string{
+		{family(from[0]), fmt.Sprintf("%v -> %v", from[0], from[1])},
+		{family(to[0]), fmt.Sprintf("%v -> %v", to[0], to[1])},
+		{"PREF64", x.PREF64 + ", " + x.Origin},
+	}
+	if from[0].Is4() {
+		rows = append(rows, [2]string{"uplink", fmt.Sprintf("%s, %d octets of IPv6, so %d of IPv4", x.Uplink, x.MTU6, x.MTU6-20)})
+	}
+	return rows
+}
+
+func family(a netip.Addr) string {
+	if a.Is4() {
+		return "IPv4"
+	}
+	return "IPv6"
+}

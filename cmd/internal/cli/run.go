@@ -1,0 +1,79 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+
+	"uclat/clat/config"
+	"uclat/cmd/internal/daemon"
+	"uclat/discovery"
+	"uclat/discovery/dns"
+	"uclat/platform/hostnet"
+	"uclat/platform/monitor"
+	"uclat/platform/resolver"
+	"uclat/platform/tundev"
+
+	"github.com/spf13/cobra"
+)
+
+func newRun() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run the CLAT in the foreground",
+		Long: "run keeps the CLAT until it gets SIGINT or SIGTERM, then puts the host back as it\nwas. What can mend itself (no PREF64 yet, no " +
+			"uplink, no IPv6 address) is one line\nof the log, and it waits. The log goes to standard error.",
+		Args: noArgs,
+	}
+	readConfig, newLog := configFlags(cmd), logFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := readConfig()
+		if err != nil {
+			return err
+		}
+		log, err := newLog(cmd.ErrOrStderr())
+		if err != nil {
+			return err
+		}
+		host, err := hostnet.New(hostnet.Options{Log: log})
+		if err != nil {
+			return err
+		}
+		eyes, err := monitor.New(log)
+		if err != nil {
+			return err
+		}
+		err = daemon.Run(cmd.Context(), daemon.Options{
+			Config: c, Log: log, Host: host, Eyes: eyes, Finders: finders(c, log),
+			Obstacles: obstacles,
+			OpenTUN:   func(name string, mtu int) (daemon.TUN, error) { return tundev.Open(name, mtu) },
+		})
+		switch {
+		case err == nil, errors.Is(err, daemon.ErrWrong):
+			return err
+		}
+		return fault{err}
+	}
+	return cmd
+}
+
+// obstacles are the firewalls in the way, each as one line with the commands that let our packets pass.
+func obstacles(ctx context.Context, tun, uplink string) ([]string, error) {
+	found, err := hostnet.ForwardObstacles(ctx, tun, uplink)
+	var lines []string
+	for _, o := range found {
+		lines = append(lines, fmt.Sprintf("%s (%s) %s; to let IPv4 pass, run: %s", o.Firewall, o.Where, o.Why, strings.Join(o.Commands, " && ")))
+	}
+	return lines, err
+}
+
+// finders look for PREF64s where c allows it and names none itself.
+func finders(c *config.Config, log *slog.Logger) []discovery.Finder {
+	if len(c.PREF64.Prefixes) > 0 || !slices.Contains(c.PREF64.Sources, config.SourceDNS) {
+		return nil
+	}
+	return []discovery.Finder{dns.New(dns.Options{Servers: resolver.System, Log: log})}
+}

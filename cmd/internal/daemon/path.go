@@ -1,0 +1,142 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+
+	"uclat/clat"
+	"uclat/clat/datapath"
+	"uclat/clat/policy"
+	"uclat/cmd/internal/translation"
+	"uclat/platform"
+)
+
+// TUN is the device of path kernel: one queue, both ways and both families.
+type TUN interface {
+	datapath.Port
+	Name() string
+}
+
+// path is a running datapath. It ends when stop is called, or by itself when the device fails.
+type path struct {
+	engine *datapath.Engine
+	stop   context.CancelFunc
+	done   chan struct{}
+	served bool // the host was set up to use it
+}
+
+// up opens the device, starts the path and sets the host. Packets meet a translator from the first on.
+func (d *daemon) up(ctx context.Context, plan policy.Plan) error {
+	t, err := translation.New(d.Config, plan.PREF64, plan.MTU6)
+	if err != nil {
+		return err
+	}
+	tun, err := d.openTUN(plan.Host.TUN, plan.MTU6)
+	if err != nil {
+		return err
+	}
+	// Not ctx: the path outlives it until the host is put back.
+	run, stop := context.WithCancel(context.Background())
+	p := &path{engine: datapath.New(t), stop: stop, done: make(chan struct{})}
+	d.path = p
+	go func() {
+		defer close(p.done)
+		err := p.engine.Run(run, []datapath.Lane{{In: tun, V6: tun, V4: tun}})
+		_ = tun.Close() // which the engine leaves to us where the device failed, also in the moment before stop
+		if run.Err() == nil {
+			d.ended <- err
+		}
+	}()
+	err = d.setHost(ctx, plan)
+	p.served = err == nil
+	return err
+}
+
+// openTUN opens the device. Where that fails at the start, somebody has to change something first: no waiting gives us a driver, the
+// permission to use it, or a name that is free.
+func (d *daemon) openTUN(name string, mtu int) (TUN, error) {
+	tun, err := d.OpenTUN(name, mtu)
+	if err != nil && !d.decided {
+		return nil, wrong{err.Error()}
+	}
+	return tun, err
+}
+
+// rehearse opens the device and closes it again, so that what would keep it from opening later is said at the start.
+func (d *daemon) rehearse() error {
+	tun, err := d.openTUN(d.Config.Interface.Name, minMTU)
+	if err != nil {
+		return err
+	}
+	return tun.Close()
+}
+
+// minMTU is the least MTU that IPv6 allows, in octets (RFC 8200, 5).
+const minMTU = 1280
+
+// swap changes a running path: first what it accepts, then what is sent to it.
+func (d *daemon) swap(ctx context.Context, plan policy.Plan) error {
+	t, err := translation.New(d.Config, plan.PREF64, plan.MTU6)
+	if err != nil {
+		return err
+	}
+	d.path.engine.Swap(t)
+	return d.setHost(ctx, plan)
+}
+
+func (d *daemon) setHost(ctx context.Context, plan policy.Plan) error {
+	d.touched = true
+	if err := d.Host.Set(ctx, plan.Host); err != nil {
+		return fmt.Errorf("setting up the host: %w", err)
+	}
+	return nil
+}
+
+// down puts the host back, then stops the path, whose device goes with it. What could not be put back, the next down tries again.
+func (d *daemon) down() error {
+	var err error
+	if d.touched {
+		// Not the loop's context: that may have ended.
+		ctx, cancel := context.WithTimeout(context.Background(), farewell)
+		defer cancel()
+		if err = d.Host.Set(ctx, platform.HostConfig{}); err != nil {
+			err = fmt.Errorf("putting the host back: %w", err)
+		}
+		d.touched = err != nil
+	}
+	if d.path != nil {
+		d.stopPath()
+	}
+	return err
+}
+
+func (d *daemon) stopPath() {
+	p := d.path
+	d.path = nil
+	p.stop()
+	<-p.done
+	select {
+	case err := <-d.ended:
+		d.Log.Warn("the TUN device failed while it was being stopped", "error", err)
+	default:
+	}
+	if p.served {
+		d.Log.Info("stopped translating", counters(p.engine.Counters())...)
+	}
+}
+
+// counters are the totals as log attributes: what went each way, and every reason for which something was dropped.
+func counters(t clat.Totals) (attrs []any) {
+	for dir := range clat.NumDirections {
+		attrs = append(attrs, "packets-"+dir.String(), t.Packets[dir], "bytes-"+dir.String(), t.Bytes[dir])
+		if t.Replies[dir] > 0 {
+			attrs = append(attrs, "errors-"+dir.String(), t.Replies[dir])
+		}
+		for r := range clat.NumDropReasons {
+			if n := t.Drops[dir][r]; n > 0 {
+				attrs = append(attrs, "drop-"+dir.String()+"-"+r.String(), n)
+			}
+		}
+	}
+	return attrs
+}

@@ -1,0 +1,323 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"uclat/clat/config"
+	"uclat/clat/frame"
+	"uclat/clat/pref64"
+	"uclat/discovery"
+	"uclat/platform"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// rig is a daemon at work among fakes, within a synctest bubble. All that it does stands in one transcript, a line each.
+type rig struct {
+	t      *testing.T
+	ctx    context.Context
+	cancel context.CancelFunc
+	ended  chan error
+
+	host   *fakeHost
+	eyes   *fakeEyes
+	finder *fakeFinder
+	tuns   *fakeTUNs
+
+	mu         sync.Mutex
+	transcript []string
+}
+
+// newRig is a rig on host whose daemon does not run yet. With a finder where the configuration has no PREF64.
+func newRig(t *testing.T, toml string, host platform.Snapshot) (*rig, Options) {
+	t.Helper()
+	c, err := config.Parse("test.toml", []byte(toml))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{t: t, ended: make(chan error, 1)}
+	r.ctx, r.cancel = context.WithCancel(t.Context())
+	r.host = &fakeHost{rig: r}
+	r.eyes = &fakeEyes{now: host}
+	r.finder = &fakeFinder{}
+	r.tuns = &fakeTUNs{rig: r}
+	o := Options{
+		Config: c, Log: r.logger(), Host: r.host, Eyes: r.eyes, OpenTUN: r.tuns.open,
+		Obstacles: func(_ context.Context, tun, uplink string) ([]string, error) {
+			r.say("look for firewalls between %s and %s", tun, uplink)
+			return nil, nil
+		},
+	}
+	if len(c.PREF64.Prefixes) == 0 {
+		o.Finders = []discovery.Finder{r.finder}
+	}
+	return r, o
+}
+
+// run starts the daemon and waits until it has nothing more to do for a second.
+func (r *rig) run(o Options) {
+	go func() { r.ended <- Run(r.ctx, o) }()
+	r.after(time.Second)
+}
+
+// start is newRig and run.
+func start(t *testing.T, toml string, host platform.Snapshot) *rig {
+	t.Helper()
+	r, o := newRig(t, toml, host)
+	r.run(o)
+	return r
+}
+
+// after lets that much time pass.
+func (r *rig) after(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// stop ends the daemon and returns its error.
+func (r *rig) stop() error {
+	r.cancel()
+	return <-r.ended
+}
+
+func (r *rig) say(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.transcript = append(r.transcript, fmt.Sprintf(format, args...))
+}
+
+// Write makes the rig the log's destination.
+func (r *rig) Write(line []byte) (int, error) {
+	r.say("%s", strings.TrimSuffix(string(line), "\n"))
+	return len(line), nil
+}
+
+// logger writes lines as slog's text handler does, without the time.
+func (r *rig) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(r, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}}))
+}
+
+// expect compares what happened since the last time.
+func (r *rig) expect(want ...string) {
+	r.t.Helper()
+	r.mu.Lock()
+	got := r.transcript
+	r.transcript = nil
+	r.mu.Unlock()
+	if diff := cmp.Diff(want, got); diff != "" {
+		r.t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+// fakeHost writes down what it is asked for.
+type fakeHost struct {
+	*rig
+	mu   sync.Mutex
+	fail func(want platform.HostConfig) error
+}
+
+func (h *fakeHost) Set(ctx context.Context, want platform.HostConfig) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if h.fail != nil {
+		if err := h.fail(want); err != nil {
+			h.say("host: %s: %v", hostText(want), err)
+			return err
+		}
+	}
+	h.say("host: %s", hostText(want))
+	return nil
+}
+
+func (h *fakeHost) failWith(fail func(want platform.HostConfig) error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.fail = fail
+}
+
+func hostText(h platform.HostConfig) string {
+	if h.TUN == "" {
+		return "nothing of ours"
+	}
+	text := fmt.Sprintf("%s mtu %d %v", h.TUN, h.MTU, h.Addrs)
+	for _, r := range h.Routes {
+		text += fmt.Sprintf(", route %v", r.Dst)
+		if r.Metric != 0 {
+			text += fmt.Sprintf(" metric %d mtu %d", r.Metric, r.MTU)
+		}
+	}
+	return text + fmt.Sprintf(", forward by %s %v <-> %v", h.Forward.Uplink, h.Forward.CLAT, h.Forward.PREF64)
+}
+
+// fakeEyes see what they are told to see. Like platform/monitor they knock as soon as they watch.
+type fakeEyes struct {
+	mu      sync.Mutex
+	now     platform.Snapshot
+	err     error
+	knock   func()
+	blinded chan error // nil until Watch
+}
+
+func (e *fakeEyes) Watch(ctx context.Context, knock func()) error {
+	e.mu.Lock()
+	e.knock, e.blinded = knock, make(chan error)
+	blinded := e.blinded
+	e.mu.Unlock()
+	knock()
+	select {
+	case err := <-blinded:
+		return err
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+func (e *fakeEyes) Snapshot(ctx context.Context, _ ...netip.Prefix) (platform.Snapshot, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.now, errors.Join(e.err, ctx.Err())
+}
+
+// change makes the host another, and knocks.
+func (e *fakeEyes) change(to platform.Snapshot, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.now, e.err = to, err
+	e.knock()
+}
+
+type fakeFinder struct {
+	mu     sync.Mutex
+	report func(discovery.Observation)
+	knocks int
+}
+
+func (f *fakeFinder) Run(ctx context.Context, report func(discovery.Observation)) error {
+	f.mu.Lock()
+	f.report = report
+	f.mu.Unlock()
+	<-ctx.Done()
+	return nil
+}
+
+func (f *fakeFinder) Knock() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.knocks++
+}
+
+func (f *fakeFinder) knocked() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.knocks
+}
+
+// find reports what the resolver at 2001:db8::53 offers.
+func (f *fakeFinder) find(lifetime time.Duration, prefixes ...string) {
+	o := discovery.Observation{Source: discovery.DNS, Origin: "2001:db8::53", Lifetime: lifetime}
+	for _, p := range prefixes {
+		o.Prefixes = append(o.Prefixes, pref64.MustParse(p))
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.report(o)
+}
+
+// fakeTUNs makes devices, and knows the one that is open.
+type fakeTUNs struct {
+	*rig
+	mu     sync.Mutex
+	err    error
+	device *fakeTUN
+}
+
+func (d *fakeTUNs) open(name string, mtu int) (TUN, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.err != nil {
+		d.say("tun: %v", d.err)
+		return nil, d.err
+	}
+	d.say("tun: open %s mtu %d", name, mtu)
+	d.device = &fakeTUN{
+		rig: d.rig, name: name,
+		in: make(chan []byte), out: make(chan []byte, 16), gone: make(chan error, 1), closed: make(chan struct{}),
+	}
+	return d.device, nil
+}
+
+func (d *fakeTUNs) failWith(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.err = err
+}
+
+func (d *fakeTUNs) current() *fakeTUN {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.device
+}
+
+// fakeTUN is a device of channels.
+type fakeTUN struct {
+	*rig
+	name   string
+	in     chan []byte // what the host sends
+	out    chan []byte // what it gets
+	gone   chan error  // somebody deleted the device
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (d *fakeTUN) Name() string { return d.name }
+func (d *fakeTUN) Batch() int   { return 4 }
+
+func (d *fakeTUN) Read(fs []*frame.Frame) (int, error) {
+	select {
+	case p := <-d.in:
+		buf := slices.Concat(make([]byte, frame.Headroom), p, make([]byte, frame.Tailroom))
+		fs[0].Wrap(buf, frame.Headroom, len(p))
+		return 1, nil
+	case err := <-d.gone:
+		return 0, err
+	case <-d.closed:
+		return 0, os.ErrClosed
+	}
+}
+
+func (d *fakeTUN) Write(fs []*frame.Frame) (int, error) {
+	for _, f := range fs {
+		d.out <- slices.Clone(f.Bytes())
+	}
+	return len(fs), nil
+}
+
+func (d *fakeTUN) Close() error {
+	d.once.Do(func() {
+		d.say("tun: close %s", d.name)
+		close(d.closed)
+	})
+	return nil
+}

@@ -1,0 +1,65 @@
+// Package translation makes the translator that a configuration and a plan describe.
+package translation
+
+import (
+	"fmt"
+	"net/netip"
+
+	"uclat/clat/config"
+	"uclat/clat/eam"
+	"uclat/clat/policy"
+	"uclat/clat/pref64"
+	"uclat/clat/siit"
+)
+
+// Table maps the addresses that c names, with the NAT64 prefixes that hold now, the one in use first.
+func Table(c *config.Config, prefixes []pref64.Prefix) (*eam.Table, error) {
+	s := eam.Spec{
+		PREF64: prefixes, Self4: c.Interface.SelfIPv4,
+		RejectNonGlobal: c.Translate.WKPNonGlobal == config.ActionReject,
+	}
+	if host, one := c.Interface.Host(); one {
+		s.Ours = []eam.Mapping{{IPv4: netip.PrefixFrom(host, 32), IPv6: policy.CLAT(c)}}
+	} else {
+		s.Ours = []eam.Mapping{{IPv4: c.Interface.IPv4, IPv6: c.Address.IPv6, Embed: true}}
+	}
+	for _, m := range c.Maps {
+		s.Map = append(s.Map, eam.Mapping{IPv4: m.IPv4, IPv6: m.IPv6})
+	}
+	t, err := eam.New(s)
+	if err != nil {
+		return nil, fmt.Errorf("address mapping: %w", err)
+	}
+	return t, nil
+}
+
+// New is the translator for a TUN whose device MTU is that of IPv6, as on path kernel. mtu6 is in octets.
+func New(c *config.Config, prefixes []pref64.Prefix, mtu6 int) (*siit.Translator, error) {
+	m, err := Table(c, prefixes)
+	if err != nil {
+		return nil, err
+	}
+	t, err := siit.New(m, siit.Options{
+		MTU6: mtu6, MTU4: mtu6, LowestMTU6: min(c.Translate.LowestIPv6MTU, mtu6),
+		Self4: c.Interface.SelfIPv4, Self6: self6(c), UnmappedSource: c.Translate.UnmappedSource,
+		TTLTransparent: c.Translate.TTLTransparent,
+		DropZeroUDP4:   c.Translate.UDPZeroChecksum == config.ActionDrop,
+		PassZeroUDP6:   c.Translate.UDP6ZeroChecksum == config.ActionPass,
+		NoErrors:       !c.Translate.ICMPErrors,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("translator: %w", err)
+	}
+	return t, nil
+}
+
+// self6 is the source of our ICMPv6 errors. With one address and no more, it is that one: the sender knows no other of us.
+func self6(c *config.Config) netip.Addr {
+	if a := c.SelfIPv6(); a.IsValid() {
+		return a
+	}
+	if ours := policy.CLAT(c); ours.IsSingleIP() {
+		return ours.Addr()
+	}
+	return netip.Addr{}
+}

@@ -1,0 +1,181 @@
+package translation
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"uclat/clat"
+	"uclat/clat/config"
+	"uclat/clat/frame"
+	"uclat/clat/pref64"
+	"uclat/clat/siit"
+)
+
+const (
+	one     = "address.ipv6 = '2001:db8:c1a7::46'\n"
+	prefix  = "address.ipv6 = '2001:db8:c1a7::/64'\n"
+	clients = "address.ipv6 = '2001:db8:c1a7::/96'\ninterface.ipv4 = '100.64.0.0/10'\n"
+	reject  = "translate.wkp-non-global = 'reject'\n"
+)
+
+func parse(t *testing.T, toml string) *config.Config {
+	t.Helper()
+	c, err := config.Parse("test.toml", []byte(toml))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func prefixes(text string) (all []pref64.Prefix) {
+	for _, p := range strings.Fields(text) {
+		all = append(all, pref64.MustParse(p))
+	}
+	return all
+}
+
+func TestTable(t *testing.T) {
+	const host, peer = "100.64.46.4", "198.51.100.10"
+	for _, tt := range []struct {
+		name, config, pref64 string
+		src, dst             string // of a packet
+		want                 string // what they become, or the reason for the drop
+	}{
+		{"one host, one address", one, "64:ff9b::/96", host, peer, "2001:db8:c1a7::46 64:ff9b::198.51.100.10"},
+		{"one host behind a prefix", prefix, "64:ff9b::/96", host, peer, "2001:db8:c1a7:0:64:402e:400:0 64:ff9b::198.51.100.10"},
+		{"a client", clients, "64:ff9b::/96", "100.64.0.1", peer, "2001:db8:c1a7::100.64.0.1 64:ff9b::198.51.100.10"},
+		{"a PREF64 of 64 bits", one, "2001:db8:64::/64", host, peer, "2001:db8:c1a7::46 2001:db8:64:0:c6:3364:a00:0"},
+		{"the first PREF64 makes addresses", one, "2001:db8:64::/96 64:ff9b::/96", host, peer, "2001:db8:c1a7::46 2001:db8:64::c633:640a"},
+		{"and each is accepted", one, "2001:db8:64::/96 64:ff9b::/96", "64:ff9b::198.51.100.10", "2001:db8:c1a7::46", peer + " " + host},
+		{"no PREF64", one, "", host, peer, "no-mapping"},
+		{"another source", one, "64:ff9b::/96", "100.64.46.6", peer, "source"},
+		{"the translator's own address is no source", clients, "64:ff9b::/96", "100.64.46.5", peer, "source"},
+		{"private IPv4 is translated", one, "64:ff9b::/96", host, "10.0.0.1", "2001:db8:c1a7::46 64:ff9b::10.0.0.1"},
+		{"unless it is not to be", one + reject, "64:ff9b::/96", host, "10.0.0.1", "wkp-non-global"},
+		{"which is about the well-known prefix only", one + reject, "2001:db8:64::/96", host, "10.0.0.1",
+			"2001:db8:c1a7::46 2001:db8:64::a00:1"},
+		{"a map wins over the PREF64", one + "map = [{ipv4 = '198.51.100.10', ipv6 = '2001:db8:9::1'}]", "64:ff9b::/96", host, peer,
+			"2001:db8:c1a7::46 2001:db8:9::1"},
+		{"in both directions", one + "map = [{ipv4 = '198.51.100.10', ipv6 = '2001:db8:9::1'}]", "64:ff9b::/96", "2001:db8:9::1", "2001:db8:c1a7::46",
+			peer + " " + host},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m, err := Table(parse(t, tt.config), prefixes(tt.pref64))
+			if err != nil {
+				t.Fatal(err)
+			}
+			src, dst := netip.MustParseAddr(tt.src), netip.MustParseAddr(tt.dst)
+			var reason clat.DropReason
+			var s, d netip.Addr
+			if src.Is4() {
+				var p6 [2][16]byte
+				p6, reason = to6(m.To6, src, dst)
+				s, d = netip.AddrFrom16(p6[0]), netip.AddrFrom16(p6[1])
+			} else {
+				var p4 [2][4]byte
+				p4, reason = to4(m.To4, src, dst)
+				s, d = netip.AddrFrom4(p4[0]), netip.AddrFrom4(p4[1])
+			}
+			got := reason.String()
+			if reason == clat.DropNone {
+				got = s.String() + " " + d.String()
+				var want []string
+				for _, w := range strings.Fields(tt.want) {
+					if a, err := netip.ParseAddr(w); err == nil {
+						w = a.String()
+					}
+					want = append(want, w)
+				}
+				tt.want = strings.Join(want, " ")
+			}
+			if got != tt.want {
+				t.Errorf("got %s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestTableRefuses(t *testing.T) {
+	for _, tt := range []struct{ name, config, pref64, want string }{
+		{"a PREF64 that holds our address", one, "2001:db8::/32", "address mapping: 2001:db8:c1a7::46/128 lies in the PREF64 2001:db8::/32"},
+		{"one that our prefix holds", "address.ipv6 = '2001:db8::/32'\ninterface.ipv4 = '100.64.0.0/10'", "2001:db8:64::/96",
+			"address mapping: 2001:db8::/32 covers the PREF64 2001:db8:64::/96"},
+		{"a map that takes the host's own address", prefix + "map = [{ipv4 = '192.0.2.1', ipv6 = '2001:db8:c1a7:0:64:402e:400:0'}]", "",
+			"address mapping: 2001:db8:c1a7:0:64:402e:400:0/128 is mapped twice"},
+	} {
+		if _, err := New(parse(t, tt.config), prefixes(tt.pref64), 1500); err == nil || !strings.HasPrefix(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want %s", tt.name, err, tt.want)
+		}
+	}
+}
+
+// What the configuration leaves to the operator reaches the translator.
+func TestOptions(t *testing.T) {
+	for _, tt := range []struct {
+		name, config string
+		mtu6         int
+		packet       []byte
+		want         siit.Verdict
+		reason       clat.DropReason
+		check        func(out []byte) bool
+	}{
+		{name: "UDP over IPv4 without a checksum gets one", packet: udp4(t, 64, 8, false),
+			want: siit.Forward, check: func(out []byte) bool { return out[46] != 0 || out[47] != 0 }},
+		{name: "or is dropped", config: "translate.udp-zero-checksum = 'drop'", packet: udp4(t, 64, 8, false),
+			want: siit.Drop, reason: clat.DropZeroChecksum},
+		{name: "the TTL is one less", packet: udp4(t, 64, 8, false), want: siit.Forward, check: func(out []byte) bool { return out[7] == 63 }},
+		{name: "or as it was", config: "translate.ttl-transparent = true", packet: udp4(t, 64, 8, false), want: siit.Forward,
+			check: func(out []byte) bool { return out[7] == 64 }},
+		{name: "an error comes from interface.self-ipv4", packet: udp4(t, 1, 8, false), want: siit.Reply, reason: clat.DropTTL,
+			check: func(out []byte) bool { return [4]byte(out[12:16]) == [4]byte{100, 64, 46, 5} }},
+		{name: "or not at all", config: "translate.icmp-errors = false", packet: udp4(t, 1, 8, false), want: siit.Drop, reason: clat.DropTTL},
+		{name: "what fits goes", mtu6: 1500, packet: udp4(t, 64, 1480-20, true), want: siit.Forward},
+		{name: "what does not, does not", mtu6: 1499, packet: udp4(t, 64, 1480-20, true), want: siit.Reply, reason: clat.DropTooBig},
+		{name: "fragments are of the least MTU", packet: udp4(t, 64, 1400, false), want: siit.Forward,
+			check: func(out []byte) bool { return out[6] == 44 && len(out) <= 1280 }},
+		{name: "or of a larger one", config: "translate.lowest-ipv6-mtu = 1500", packet: udp4(t, 64, 1400, false), want: siit.Forward,
+			check: func(out []byte) bool { return len(out) == 40+1400 }},
+		{name: "though not of more than the uplink takes", config: "translate.lowest-ipv6-mtu = 9000", mtu6: 1400, packet: udp4(t, 64, 1400, false),
+			want: siit.Forward, check: func(out []byte) bool { return out[6] == 44 && len(out) <= 1400 }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			mtu6 := tt.mtu6
+			if mtu6 == 0 {
+				mtu6 = 1500
+			}
+			tr, err := New(parse(t, one+tt.config), prefixes("64:ff9b::/96"), mtu6)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var f frame.Frame
+			buf := make([]byte, frame.Headroom+len(tt.packet)+frame.Tailroom)
+			copy(buf[frame.Headroom:], tt.packet)
+			f.Wrap(buf, frame.Headroom, len(tt.packet))
+			s := siit.NewScratch(0)
+			s.Errors = 1
+			r := tr.Translate(&f, s)
+			if r.Verdict != tt.want || r.Reason != tt.reason {
+				t.Fatalf("verdict %v, %v; want %v, %v", r.Verdict, r.Reason, tt.want, tt.reason)
+			}
+			if tt.check != nil && !tt.check(r.Out[0].Bytes()) {
+				t.Errorf("% x", r.Out[0].Bytes())
+			}
+		})
+	}
+}
+
+// ICMPv6 errors come from address.self-ipv6, else from the address behind the prefix, else from the one address that there is.
+func TestSelf6(t *testing.T) {
+	for _, tt := range []struct{ config, want string }{
+		{prefix, "2001:db8:c1a7:0:64:402e:500:0"},
+		{clients, "2001:db8:c1a7::6440:2e05"},
+		{one, "2001:db8:c1a7::46"},
+		{one + "address.self-ipv6 = '2001:db8:c1a7::47'", "2001:db8:c1a7::47"},
+		{"mode = 'off'", "invalid IP"},
+	} {
+		if got := self6(parse(t, tt.config)).String(); got != tt.want {
+			t.Errorf("%q: %s, want %s", tt.config, got, tt.want)
+		}
+	}
+}
