@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"time"
 
 	"uclat/platform"
@@ -29,12 +30,21 @@ var (
 	laptopLL  = netip.MustParseAddr("fe80::ff:fe00:2")
 )
 
-// start builds the lab and returns when the laptop has its IPv6 address. Close ends it.
-func start(ctx context.Context) (_ *internet, err error) {
+// newLab is a lab without hosts yet, where this machine has what one needs.
+func newLab() (*netlab.Lab, error) {
 	l, err := netlab.New()
 	if err != nil {
-		return nil, err
+		return nil, Missing{err}
 	}
+	tun, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
+	if err != nil {
+		return nil, Missing{fmt.Errorf("lab: %w: load the driver (modprobe tun), or give the container the device (--device=/dev/net/tun)", err)}
+	}
+	return l, tun.Close()
+}
+
+// start builds the lab and returns when the laptop has its IPv6 address. Close ends it.
+func start(ctx context.Context, l *netlab.Lab) (_ *internet, err error) {
 	n := &internet{Lab: l}
 	defer func() {
 		if err != nil {

@@ -10,3 +10,8 @@ type Options struct {
 	Shell bool      // leave the user in a shell on the laptop instead of trying everything
 	Stdin io.Reader // of the shell
 }
+
+// Missing is an error of Run: this machine lacks what a lab needs, and nothing was begun.
+type Missing struct{ error }
+
+func (m Missing) Unwrap() error { return m.error }

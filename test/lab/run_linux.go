@@ -23,10 +23,14 @@ const upTime = 20 * time.Second
 // Run builds the lab, starts this program as uclat on the laptop and tries everything, or gives the user a shell there. It returns
 // whether all went well; an error means that the lab could not be built.
 func Run(ctx context.Context, o Options) (ok bool, err error) {
+	l, err := newLab()
+	if err != nil {
+		return false, err
+	}
 	t := &table{out: o.Out}
 	fmt.Fprint(o.Out, drawing)
 	began := time.Now()
-	n, err := start(ctx)
+	n, err := start(ctx, l)
 	if err != nil {
 		return false, err
 	}

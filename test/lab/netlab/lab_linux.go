@@ -18,7 +18,7 @@ type Lab struct {
 // New is a lab without nodes.
 func New() (*Lab, error) {
 	if os.Geteuid() != 0 {
-		return nil, errors.New("netlab: a lab needs root: it makes network namespaces")
+		return nil, errors.New("netlab: not root: a lab makes network namespaces, run it with sudo")
 	}
 	return &Lab{}, nil
 }
