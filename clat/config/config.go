@@ -33,12 +33,15 @@ type Config struct {
 }
 
 // SelfIPv6 is the source of the translator's ICMPv6 errors: address.self-ipv6, else what stands for interface.self-ipv4 behind the
-// prefix address.ipv6. It is invalid where there is neither, and such errors cannot be sent.
+// prefix address.ipv6, else that one address: the sender knows no other of us. It is invalid where none of them is set.
 func (c *Config) SelfIPv6() netip.Addr {
-	if p, ok := c.Address.Embedding(); ok && !c.Address.SelfIPv6.IsValid() {
+	if c.Address.SelfIPv6.IsValid() {
+		return c.Address.SelfIPv6
+	}
+	if p, ok := c.Address.Embedding(); ok {
 		return netip.AddrFrom16(p.Embed(c.Interface.SelfIPv4.As4()))
 	}
-	return c.Address.SelfIPv6
+	return c.Address.IPv6.Addr()
 }
 
 // Mode says when the CLAT is on.
@@ -48,7 +51,7 @@ const (
 	ModeAuto  Mode = "auto"  // where there is no native IPv4
 	ModeOn    Mode = "on"    // also beside native IPv4, which keeps the better metric
 	ModeOff   Mode = "off"   // never
-	ModeForce Mode = "force" // as on, but waits for nothing
+	ModeForce Mode = "force" // as on, whatever speaks against it
 )
 
 // Path says how packets get to the uplink.

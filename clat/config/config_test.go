@@ -177,7 +177,7 @@ func TestHost(t *testing.T) {
 func TestSelfIPv6(t *testing.T) {
 	for _, test := range []struct{ ipv6, self, embedding, want string }{
 		{"", "", "invalid Prefix", "invalid IP"},
-		{"2001:db8:1::46", "", "invalid Prefix", "invalid IP"},
+		{"2001:db8:1::46", "", "invalid Prefix", "2001:db8:1::46"},
 		{"2001:db8:1::46", "2001:db8:1::1", "invalid Prefix", "2001:db8:1::1"},
 		{"2001:db8:1::/96", "", "2001:db8:1::/96", "2001:db8:1::6440:2e05"},
 		{"2001:db8:1::/64", "", "2001:db8:1::/64", "2001:db8:1:0:64:402e:500:0"},

@@ -68,9 +68,9 @@ func findKey(name string) *key {
 }
 
 var keys = []key{
-	scalar("mode", "auto", "when to be on: auto (where native IPv4 is missing), on, off, force (at once, without waiting)",
+	scalar("mode", "auto", "when to be on: auto (where native IPv4 is missing), on, off, force (whatever speaks against it)",
 		word(func(c *Config) *Mode { return &c.Mode }, ModeAuto, ModeOn, ModeOff, ModeForce)),
-	scalar("uplink", "", "interface that faces the NAT64; empty: the one with the IPv6 default route",
+	scalar("uplink", "", "interface that faces the NAT64; empty: the one with the IPv6 route to it",
 		optional(interfaceName, func(c *Config) *string { return &c.Uplink })),
 	scalar("path", "auto", "how packets get to the uplink: auto, kernel (the kernel routes them)",
 		word(func(c *Config) *Path { return &c.Path }, PathAuto, PathKernel)),
@@ -96,7 +96,7 @@ var keys = []key{
 
 	scalar("address.ipv6", "", "IPv6 address or prefix, routed to this host, that stands for interface.ipv4",
 		optional(ownPrefix6, func(c *Config) *netip.Prefix { return &c.Address.IPv6 })),
-	scalar("address.self-ipv6", "", "IPv6 source of the translator's own ICMPv6 errors; empty: taken from address.ipv6 if that is a prefix",
+	scalar("address.self-ipv6", "", "IPv6 source of the translator's own ICMPv6 errors; empty: taken from address.ipv6",
 		optional(hostAddr6, func(c *Config) *netip.Addr { return &c.Address.SelfIPv6 })),
 
 	list(mapKey, "", "explicit address mapping IPV4=IPV6, addresses or prefixes (RFC 7757)",

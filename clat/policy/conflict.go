@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"uclat/platform"
 )
@@ -70,8 +71,17 @@ func overlap(in Input, a netip.Addr) (string, bool) {
 			return fmt.Sprintf("the route %v by %s", r.Dst, l.Name), true
 		}
 	}
+	for _, l := range in.Host.Links {
+		// Its routes to single peers cover nothing of ours, but its firewall drops what comes from this range by another interface.
+		if strings.HasPrefix(l.Name, "tailscale") && sharedSpace.Contains(a) {
+			return fmt.Sprintf("%v, which Tailscale keeps for %s", sharedSpace, l.Name), true
+		}
+	}
 	return "", false
 }
+
+// sharedSpace is the shared address space of RFC 6598.
+var sharedSpace = netip.MustParsePrefix("100.64.0.0/10")
 
 // onLink is the prefix of the uplink that covers our IPv6 address, where neighbours are asked for it.
 func onLink(in Input, uplink platform.Link) (netip.Prefix, bool) {

@@ -5,6 +5,8 @@ import (
 	"io"
 	"log/slog"
 
+	"uclat/cmd/internal/fewlines"
+
 	"github.com/spf13/cobra"
 )
 
@@ -25,9 +27,9 @@ func logFlags(cmd *cobra.Command) func(w io.Writer) (*slog.Logger, error) {
 		options := &slog.HandlerOptions{Level: l}
 		switch *format {
 		case "text":
-			return slog.New(slog.NewTextHandler(w, options)), nil
+			return slog.New(fewlines.New(slog.NewTextHandler(w, options))), nil
 		case "json":
-			return slog.New(slog.NewJSONHandler(w, options)), nil
+			return slog.New(fewlines.New(slog.NewJSONHandler(w, options))), nil
 		}
 		return nil, fmt.Errorf("--log-format: %q is not one of text, json", *format)
 	}

@@ -41,7 +41,7 @@ func New(c *config.Config, prefixes []pref64.Prefix, mtu6 int) (*siit.Translator
 	}
 	t, err := siit.New(m, siit.Options{
 		MTU6: mtu6, MTU4: mtu6, LowestMTU6: min(c.Translate.LowestIPv6MTU, mtu6),
-		Self4: c.Interface.SelfIPv4, Self6: self6(c), UnmappedSource: c.Translate.UnmappedSource,
+		Self4: c.Interface.SelfIPv4, Self6: c.SelfIPv6(), UnmappedSource: c.Translate.UnmappedSource,
 		TTLTransparent: c.Translate.TTLTransparent,
 		DropZeroUDP4:   c.Translate.UDPZeroChecksum == config.ActionDrop,
 		PassZeroUDP6:   c.Translate.UDP6ZeroChecksum == config.ActionPass,
@@ -51,15 +51,4 @@ func New(c *config.Config, prefixes []pref64.Prefix, mtu6 int) (*siit.Translator
 		return nil, fmt.Errorf("translator: %w", err)
 	}
 	return t, nil
-}
-
-// self6 is the source of our ICMPv6 errors. With one address and no more, it is that one: the sender knows no other of us.
-func self6(c *config.Config) netip.Addr {
-	if a := c.SelfIPv6(); a.IsValid() {
-		return a
-	}
-	if ours := policy.CLAT(c); ours.IsSingleIP() {
-		return ours.Addr()
-	}
-	return netip.Addr{}
 }

@@ -164,18 +164,3 @@ func TestOptions(t *testing.T) {
 		})
 	}
 }
-
-// ICMPv6 errors come from address.self-ipv6, else from the address behind the prefix, else from the one address that there is.
-func TestSelf6(t *testing.T) {
-	for _, tt := range []struct{ config, want string }{
-		{prefix, "2001:db8:c1a7:0:64:402e:500:0"},
-		{clients, "2001:db8:c1a7::6440:2e05"},
-		{one, "2001:db8:c1a7::46"},
-		{one + "address.self-ipv6 = '2001:db8:c1a7::47'", "2001:db8:c1a7::47"},
-		{"mode = 'off'", "invalid IP"},
-	} {
-		if got := self6(parse(t, tt.config)).String(); got != tt.want {
-			t.Errorf("%q: %s, want %s", tt.config, got, tt.want)
-		}
-	}
-}
