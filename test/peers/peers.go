@@ -38,6 +38,7 @@ func Skip(t testing.TB, format string, args ...any) {
 	reason := fmt.Sprintf(format, args...)
 	if os.Getenv(RequireEnv) == "1" {
 		t.Fatalf("must not be skipped (%s=1): %s", RequireEnv, reason)
+		return
 	}
 	t.Skip(reason)
 }

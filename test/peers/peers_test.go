@@ -62,12 +62,28 @@ func TestRootHasModule(t *testing.T) {
 	}
 }
 
-// skipped is a test that only notes why it was skipped.
+// skipped is a test that only notes what became of it.
 type skipped struct {
 	testing.TB
 	reason string
+	fatal  bool
 }
 
 func (s *skipped) Helper()          {}
-func (s *skipped) Name() string     { return "TestX" }
 func (s *skipped) Skip(args ...any) { s.reason = fmt.Sprint(args...) }
+func (s *skipped) Fatalf(format string, args ...any) {
+	s.reason, s.fatal = fmt.Sprintf(format, args...), true
+}
+
+func TestSkipIsFailureWhereRequired(t *testing.T) {
+	for _, require := range []bool{false, true} {
+		if t.Setenv(RequireEnv, ""); require {
+			t.Setenv(RequireEnv, "1")
+		}
+		s := &skipped{}
+		Skip(s, "no %s", "TUN")
+		if s.fatal != require || !strings.Contains(s.reason, "no TUN") {
+			t.Errorf("required %v: fatal %v, %q", require, s.fatal, s.reason)
+		}
+	}
+}
