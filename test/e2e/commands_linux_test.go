@@ -1,0 +1,118 @@
+package e2e
+
+import (
+	"encoding/json"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// TestCommands looks at the laptop with the commands that change nothing.
+func TestCommands(t *testing.T) {
+	t.Parallel()
+	top := newTopology(t)
+	before := dump(t, top.laptop)
+	run := func(t *testing.T, command ...string) string {
+		t.Helper()
+		return must(t, top.laptop, uclat(t), command...)
+	}
+	resolver := routerLAN.Addr().String()
+
+	t.Run("version", func(t *testing.T) {
+		if out := run(t, "version"); !strings.HasPrefix(out, "uclat ") {
+			t.Errorf("version says %q", out)
+		}
+	})
+	t.Run("check", func(t *testing.T) {
+		const valid = "the configuration is valid\non: IPv4 through eth0, PREF64 2001:db8:64::/96 "
+		want := valid + "(from " + resolver + " by RFC 7050), as 2001:db8:c1a7::/64\n"
+		if out := run(t, append([]string{"check"}, discovering()...)...); out != want {
+			t.Errorf("check says\n%s", out)
+		}
+		file := config(t, "uclat.toml", "[address]\nipv6 = \"2001:db8:c1a7::46\"\n[pref64]\nprefixes = [\"2001:db8:64::/96\"]\n")
+		want = valid + "(configured), as 2001:db8:c1a7::46/128\n"
+		if out := run(t, "check", file); out != want {
+			t.Errorf("check of a file says\n%s", out)
+		}
+	})
+	t.Run("check warns of an address that the link would have to answer for", func(t *testing.T) {
+		out := run(t, "check", "--address.ipv6", "2001:db8:1::46")
+		if !strings.Contains(out, "warning: address.ipv6 = 2001:db8:1::46/128 lies in 2001:db8:1::/64, which is on-link at eth0") {
+			t.Errorf("check says\n%s", out)
+		}
+	})
+	t.Run("discover", func(t *testing.T) {
+		out := run(t, "discover")
+		for _, want := range []string{"configured", "none", "RFC 7050, [" + resolver + "]:53", "2001:db8:64::/96, for "} {
+			if !strings.Contains(out, want) {
+				t.Errorf("no %q in\n%s", want, out)
+			}
+		}
+		var found struct {
+			Schema     int
+			Configured []string
+			DNS        []struct {
+				Resolver string
+				Prefixes []string
+				TTL      int
+			}
+		}
+		parseJSON(t, run(t, "discover", "--json", "--pref64.prefixes", "64:ff9b::/96"), &found)
+		if found.Schema != 1 || len(found.Configured) != 1 || found.Configured[0] != "64:ff9b::/96" || len(found.DNS) != 1 ||
+			len(found.DNS[0].Prefixes) != 1 || found.DNS[0].Prefixes[0] != pref64.String() || found.DNS[0].TTL < 1 {
+			t.Errorf("JSON is %+v", found)
+		}
+	})
+	t.Run("explain", func(t *testing.T) {
+		for _, c := range []struct {
+			args []string
+			want []string
+		}{
+			{discovering(server4.String()), []string{
+				"IPv4", "100.64.46.4 -> 198.51.100.10", "IPv6", clat64 + " -> " + server6.String(), "PREF64", "2001:db8:64::/96, dns",
+				"uplink", "eth0, 1500 octets of IPv6, so 1480 of IPv4"}},
+			{configured(server4.String()), []string{clat46 + " -> " + server6.String(), "configured"}},
+			{configured(server6.String()), []string{server6.String() + " -> " + clat46, "198.51.100.10 -> 100.64.46.4"}},
+			{configured("127.0.0.1"), []string{"not translated", "lo"}},
+			{configured("224.0.0.1"), []string{"dropped"}},
+			{configured("2001:db8:5::1"), []string{"not translated", "native IPv6"}},
+		} {
+			out := run(t, append([]string{"explain"}, c.args...)...)
+			for _, want := range c.want {
+				if !strings.Contains(out, want) {
+					t.Errorf("explain %q: no %q in\n%s", c.args, want, out)
+				}
+			}
+		}
+		var x struct {
+			Schema     int
+			Address    string
+			Translated struct{ From, To [2]string }
+			MTU6       int
+			Uplink     string
+			PREF64     string
+		}
+		parseJSON(t, run(t, append([]string{"explain", "--json"}, configured(server4.String())...)...), &x)
+		if x.Schema != 1 || x.Address != server4.String() || x.Translated.From != [2]string{"100.64.46.4", server4.String()} ||
+			x.Translated.To != [2]string{clat46, server6.String()} || x.MTU6 != 1500 || x.Uplink != "eth0" || x.PREF64 != pref64.String() {
+			t.Errorf("JSON is %+v", x)
+		}
+	})
+	t.Run("check and explain while the program runs", func(t *testing.T) {
+		p := top.up(t, discovering()...)
+		run(t, append([]string{"check"}, discovering()...)...)
+		out := run(t, append([]string{"explain"}, discovering(server4.String())...)...)
+		if !strings.Contains(out, clat64+" -> "+server6.String()) {
+			t.Errorf("explain says\n%s", out)
+		}
+		down(t, p, syscall.SIGTERM)
+	})
+	top.unchanged(t, before)
+}
+
+func parseJSON(t *testing.T, text string, v any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), v); err != nil {
+		t.Fatalf("%v:\n%s", err, text)
+	}
+}

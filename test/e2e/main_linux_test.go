@@ -1,0 +1,73 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"uclat/test/lab/netlab"
+	"uclat/test/peers"
+)
+
+// raceEnv is the environment variable that, set to 1, has the program built with race detection.
+const raceEnv = "UCLAT_E2E_RACE"
+
+// scratch is a folder for the whole run, in which the program is built.
+var scratch string
+
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == netlab.Command {
+		os.Exit(netlab.Main(os.Args[2:], netlab.Roles{"server": serverRole, "echo": echoRole, "pref64": pref64Role}))
+	}
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	var err error
+	if scratch, err = os.MkdirTemp("", "uclat-e2e-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(scratch)
+	if err := os.Chmod(scratch, 0o755); err != nil { // one test runs the program as another user
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	code := m.Run()
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	return code
+}
+
+// build makes the program from the source that this test belongs to, once.
+var build = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(scratch, "uclat")
+	args := []string{"build", "-o", path}
+	if os.Getenv(raceEnv) == "1" {
+		args = append(args, "-race")
+	}
+	cmd := exec.Command("go", append(args, "./cmd/uclat")...)
+	cmd.Dir = peers.Root()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building the program: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+// uclat is the program under test.
+func uclat(t *testing.T) peers.Program {
+	t.Helper()
+	path, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A data race ends the program at once, with code 66, where it was built to see them.
+	return peers.Program{Path: path, Env: append(os.Environ(), "GORACE=halt_on_error=1 atexit_sleep_ms=0")}
+}

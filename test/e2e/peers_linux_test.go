@@ -1,0 +1,143 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"uclat/test/lab/netlab"
+	"uclat/test/peers"
+)
+
+// config writes a file for a daemon and returns its path.
+func config(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// startRadvd has the router advertise a prefix, itself as default router and its resolver.
+func (top *topology) startRadvd(t *testing.T) {
+	t.Helper()
+	text := fmt.Sprintf(`interface lan0 {
+	AdvSendAdvert on;
+	MinRtrAdvInterval 3;
+	MaxRtrAdvInterval 4;
+	AdvDefaultLifetime 1800;
+	prefix %s {};
+	RDNSS %s {};
+	AdvRASrcAddress { %s; };
+};
+`, lanPrefix, routerLAN.Addr(), routerLL.Addr())
+	start(t, top.router, peers.Find(t, "radvd"), "-n", "-m", "stderr", "-C", config(t, "radvd.conf", text), "-p", "/run/radvd.pid")
+}
+
+// startUnbound starts a resolver with DNS64 on the router. It knows a whole little internet: as an authoritative zone that serves
+// its own recursion, since what unbound answers from local-data is not synthesised from.
+func (top *topology) startUnbound(t *testing.T) {
+	t.Helper()
+	zone := config(t, "root.zone", fmt.Sprintf(`$TTL 60
+.             SOA  ns.lab.test. root.lab.test. 1 3600 600 86400 60
+.             NS   ns.lab.test.
+ns.lab.test.  AAAA %s
+ipv4only.arpa. A   192.0.0.170
+ipv4only.arpa. A   192.0.0.171
+server.lab.test. A %s
+router.lab.test. AAAA %s
+`, routerLAN.Addr(), server4, routerLAN.Addr()))
+	text := fmt.Sprintf(`server:
+	chroot: ""
+	username: ""
+	pidfile: ""
+	directory: "%s"
+	use-syslog: no
+	verbosity: 1
+	do-daemonize: no
+	num-threads: 1
+	interface: %s
+	access-control: ::/0 allow
+	module-config: "dns64 iterator"
+	dns64-prefix: %s
+	local-zone: "test." nodefault
+	local-zone: "ipv4only.arpa." nodefault
+remote-control:
+	control-enable: no
+auth-zone:
+	name: "."
+	zonefile: "%s"
+	for-downstream: no
+	for-upstream: yes
+`, filepath.Dir(zone), routerLAN.Addr(), pref64, zone)
+	unbound := start(t, top.router, peers.Find(t, "unbound"), "-d", "-c", config(t, "unbound.conf", text))
+	unbound.wait(t, "start of service")
+}
+
+// startTAYGA starts the PLAT's translator: each IPv6 source that it sees gets an IPv4 address of the pool.
+func (top *topology) startTAYGA(t *testing.T) {
+	t.Helper()
+	text := fmt.Sprintf("tun-device nat64\nipv4-addr %s\nprefix %s\ndynamic-pool %s\n", platSelf, pref64, platPool)
+	start(t, top.plat, peers.Find(t, "tayga"), "-n", "-c", config(t, "tayga.conf", text), "-p", "/run/tayga.pid")
+	eventually(t, "TAYGA makes its interface", func() bool { return top.plat.SetUp("nat64", true) == nil })
+	for _, r := range []netlab.Route{{Dst: pref64, Dev: "nat64"}, {Dst: platPool, Dev: "nat64"}} {
+		if err := top.plat.AddRoute(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// masquerade hides TAYGA's pool behind the PLAT's IPv4 address.
+func (top *topology) masquerade(t *testing.T) {
+	t.Helper()
+	const rules = `table ip nat {
+	chain postrouting {
+		type nat hook postrouting priority srcnat
+		oifname wan0 masquerade
+	}
+}
+`
+	if r := tryInput(t, top.plat, rules, peers.Find(t, "nft"), "-f", "-"); r.code != 0 {
+		t.Fatalf("nft ended with %d: %s", r.code, r.stderr)
+	}
+}
+
+// startServer starts what the IPv4-only server offers.
+func (top *topology) startServer(t *testing.T) {
+	t.Helper()
+	top.startRole(t, top.server, "server", serverOptions{Addr: server4})
+}
+
+// advertisePREF64 has the router advertise a PREF64 beside radvd, from another address, so that it is another router to the
+// laptop, and none that offers itself as default.
+func (top *topology) advertisePREF64(t *testing.T, options pref64Options) {
+	t.Helper()
+	options.Interface, options.Source = "lan0", pref64Router.Addr()
+	top.startRole(t, top.router, "pref64", options)
+}
+
+// startRole starts a role, waits until it is ready, and stops it with the test.
+func (top *topology) startRole(t *testing.T, n *netlab.Node, name string, arg any) {
+	t.Helper()
+	var ready string
+	top.askRole(t, n, name, arg, &ready)
+}
+
+// askRole starts a role, waits for its first report, and stops it with the test.
+func (top *topology) askRole(t *testing.T, n *netlab.Node, name string, arg, report any) {
+	t.Helper()
+	role, err := n.Role(t.Context(), name, arg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := role.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := role.Next(report); err != nil {
+		t.Fatalf("role %s in %s: %v", name, n.Name(), err)
+	}
+}

@@ -1,0 +1,130 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"testing"
+
+	"uclat/test/lab/netlab"
+	"uclat/test/peers"
+)
+
+// The addresses of the topology.
+var (
+	lanPrefix    = netip.MustParsePrefix("2001:db8:1::/64") // advertised to the laptop
+	routerLAN    = netip.MustParsePrefix("2001:db8:1::1/64")
+	routerLL     = netip.MustParsePrefix("fe80::1/64") // the laptop's default router
+	routerUp     = netip.MustParsePrefix("2001:db8:2::1/64")
+	platLAN      = netip.MustParsePrefix("2001:db8:2::2/64")
+	routedPrefix = netip.MustParsePrefix("2001:db8:c1a7::/64") // routed to the laptop
+	pref64       = netip.MustParsePrefix("2001:db8:64::/96")
+	platPool     = netip.MustParsePrefix("192.168.255.0/24") // what TAYGA gives to IPv6 sources
+	platSelf     = netip.MustParseAddr("192.168.255.1")
+	platWAN      = netip.MustParsePrefix("198.51.100.1/24")
+	serverWAN    = netip.MustParsePrefix("198.51.100.10/24")
+	server4      = serverWAN.Addr()
+	server6      = netip.MustParseAddr("2001:db8:64::c633:640a") // the server in pref64
+	pref64Router = netip.MustParsePrefix("fe80::64/64")          // where advertisements of PREF64 come from
+)
+
+// topology is the network of the tests.
+type topology struct {
+	lab                          *netlab.Lab
+	laptop, router, plat, server *netlab.Node
+	laptopAddr                   netip.Addr // that the laptop made in lanPrefix
+}
+
+// newTopology makes the network and waits until the laptop is connected.
+func newTopology(t *testing.T) *topology {
+	t.Helper()
+	peers.NeedRoot(t)
+	needTUN(t)
+	lab, err := netlab.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	top := &topology{lab: lab}
+	t.Cleanup(func() {
+		if err := lab.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	for name, node := range map[string]**netlab.Node{"laptop": &top.laptop, "router": &top.router, "plat": &top.plat, "server": &top.server} {
+		if *node, err = lab.Node(name, netlab.NodeOptions{NoDAD: name != "laptop"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := top.connect(); err != nil {
+		t.Fatal(err)
+	}
+	top.startRadvd(t)
+	top.startUnbound(t)
+	top.startTAYGA(t)
+	top.masquerade(t)
+	top.startServer(t)
+	if err := top.awaitLaptop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return top
+}
+
+func needTUN(t *testing.T) {
+	t.Helper()
+	tun, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
+	if err != nil {
+		peers.Skip(t, "no TUN devices here: %v", err)
+	}
+	tun.Close()
+}
+
+// connect lays the cables and configures what no daemon does.
+func (top *topology) connect() error {
+	router, plat, server := top.router, top.plat, top.server
+	anywhere4, anywhere6 := netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")
+	mac := func(last byte) net.HardwareAddr { return net.HardwareAddr{2, 0, 0, 0, 0, last} }
+	return errors.Join(
+		// Before a link is up: a router's interfaces do not listen to advertisements.
+		router.SetSysctl("net.ipv6.conf.all.forwarding", "1"),
+		plat.SetSysctl("net.ipv6.conf.all.forwarding", "1"),
+		plat.SetSysctl("net.ipv4.ip_forward", "1"),
+		// Errors that a limit swallows would be hops that a traceroute lacks.
+		router.SetSysctl("net.ipv6.icmp.ratelimit", "0"),
+		plat.SetSysctl("net.ipv6.icmp.ratelimit", "0"),
+		plat.SetSysctl("net.ipv4.icmp_ratelimit", "0"),
+		server.SetSysctl("net.ipv4.icmp_ratelimit", "0"),
+		top.laptop.SetSysctl("net.ipv6.conf.default.router_solicitation_delay", "0"),
+		netlab.Connect(top.laptop, "eth0", router, "lan0", netlab.LinkOptions{MACA: mac(0x11), MACB: mac(0x12)}),
+		netlab.Connect(router, "up0", plat, "lan0", netlab.LinkOptions{MACA: mac(0x21), MACB: mac(0x22)}),
+		netlab.Connect(plat, "wan0", server, "eth0", netlab.LinkOptions{MACA: mac(0x31), MACB: mac(0x32)}),
+		router.AddAddr("lan0", routerLAN),
+		router.AddAddr("lan0", routerLL),
+		router.AddAddr("lan0", pref64Router),
+		router.AddAddr("up0", routerUp),
+		router.AddRoute(netlab.Route{Dst: pref64, Via: platLAN.Addr()}),
+		plat.AddAddr("lan0", platLAN),
+		plat.AddRoute(netlab.Route{Dst: anywhere6, Via: routerUp.Addr()}),
+		plat.AddAddr("wan0", platWAN),
+		server.AddAddr("eth0", serverWAN),
+		server.AddRoute(netlab.Route{Dst: anywhere4, Via: platWAN.Addr()}),
+	)
+}
+
+// awaitLaptop waits until the laptop has configured itself, routes the other prefix to it and names its resolver.
+func (top *topology) awaitLaptop(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	linkLocal, err := top.laptop.WaitAddr(ctx, "eth0", netip.MustParsePrefix("fe80::/10"))
+	if err != nil {
+		return err
+	}
+	if top.laptopAddr, err = top.laptop.WaitAddr(ctx, "eth0", lanPrefix); err != nil {
+		return err
+	}
+	return errors.Join(
+		top.router.AddRoute(netlab.Route{Dst: routedPrefix, Via: linkLocal, Dev: "lan0"}),
+		top.laptop.WriteFile("/etc/resolv.conf", []byte("nameserver "+routerLAN.Addr().String()+"\n")),
+	)
+}

@@ -1,0 +1,111 @@
+package e2e
+
+import (
+	"net/netip"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// codeFault is the exit code of a command that found a fault which may mend itself.
+const codeFault = 1
+
+// TestWait takes away what the program needs of the network. `run` says so in one line, waits, and goes on when it is there again, and
+// the other commands say so and end with 1.
+func TestWait(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name     string
+		flags    []string
+		take     func(t *testing.T, top *topology)
+		give     func(t *testing.T, top *topology)
+		want     string
+		discover int // exit code
+	}{
+		{
+			name: "no PREF64", flags: discovering(), want: "waiting: no PREF64: none is configured", discover: codeFault,
+			take: func(t *testing.T, top *topology) { top.resolver(t, "::1") },
+			give: func(t *testing.T, top *topology) { top.resolver(t, routerLAN.Addr().String()) },
+		},
+		{
+			name: "no resolver", flags: discovering(), want: "waiting: no PREF64: none is configured", discover: codeFault,
+			take: func(t *testing.T, top *topology) {
+				if err := top.laptop.WriteFile("/etc/resolv.conf", nil); err != nil {
+					t.Fatal(err)
+				}
+			},
+			give: func(t *testing.T, top *topology) { top.resolver(t, routerLAN.Addr().String()) },
+		},
+		{
+			name: "uplink down", flags: configured(), want: "waiting: eth0 (uplink) is down",
+			take: func(t *testing.T, top *topology) { top.setUp(t, false) },
+			give: func(t *testing.T, top *topology) { top.setUp(t, true) },
+		},
+		{
+			name: "no uplink", flags: discovering("--pref64.prefixes", pref64.String()), want: "waiting: no interface has an IPv6 default route",
+			take: func(t *testing.T, top *topology) { top.setUp(t, false) },
+			give: func(t *testing.T, top *topology) { top.setUp(t, true) },
+		},
+		{
+			name: "no IPv6 address", flags: configured(), want: "waiting: no interface has a global IPv6 address yet",
+			take: func(t *testing.T, top *topology) {
+				if err := top.laptop.DelAddr("eth0", netip.PrefixFrom(top.laptopAddr, lanPrefix.Bits())); err != nil {
+					t.Fatal(err)
+				}
+			},
+			give: func(*testing.T, *topology) {}, // radvd's next advertisement
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			top := newTopology(t)
+			whole := dump(t, top.laptop)
+			c.take(t, top)
+			p := top.startUclat(t, c.flags...)
+			p.wait(t, `level=INFO msg="`+c.want)
+			for _, command := range [][]string{{"check"}, {"explain", server4.String()}} {
+				r := try(t, top.laptop, uclat(t), append(command, c.flags...)...)
+				if r.code != codeFault || !strings.HasPrefix(r.stderr, "uclat: "+c.want) || strings.Count(r.stderr, "\n") != 1 {
+					t.Errorf("%s: %+v", command[0], r)
+				}
+			}
+			if r := try(t, top.laptop, uclat(t), append([]string{"discover"}, c.flags...)...); r.code != c.discover {
+				t.Errorf("discover: %+v", r)
+			}
+			if n := strings.Count(p.said(), `msg="waiting: `); n != 1 {
+				t.Errorf("%d lines say that it waits", n)
+			}
+			c.give(t, top)
+			p.wait(t, `msg="on: IPv4 through eth0`)
+			top.ping4(t)
+			down(t, p, syscall.SIGTERM)
+			eventually(t, "the laptop is as before all of it", func() bool { return dump(t, top.laptop) == whole })
+		})
+	}
+}
+
+// setUp sets the laptop's uplink up or down.
+func (top *topology) setUp(t *testing.T, up bool) {
+	t.Helper()
+	if err := top.laptop.SetUp("eth0", up); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestUplinkLost takes the uplink away from the running program: it waits, and IPv4 is back when the uplink is.
+func TestUplinkLost(t *testing.T) {
+	t.Parallel()
+	top := newTopology(t)
+	before := dump(t, top.laptop)
+	p := top.up(t, discovering()...)
+	top.setUp(t, false)
+	p.wait(t, `msg="waiting: no interface has an IPv6 default route`)
+	if top.has(tunDev) {
+		t.Errorf("%s is there without an uplink", tunDev)
+	}
+	top.setUp(t, true)
+	eventually(t, "IPv4 is back", func() bool { return strings.Count(p.said(), `msg="on: `) == 2 })
+	top.ping4(t)
+	down(t, p, syscall.SIGTERM)
+	top.unchanged(t, before)
+}
