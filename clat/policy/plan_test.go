@@ -38,14 +38,16 @@ route 0.0.0.0/0 metric 2000000 mtu 1480
 route 2001:db8:c1a7::46/128
 forward by eth0: [2001:db8:c1a7::46/128 2001:db8:c1a7::47/128] <-> [64:ff9b::/96]
 `},
-		{"clients: no address and no default route for the host", "address.ipv6 = '2001:db8:c1a7::/96'\ninterface.ipv4 = '100.64.0.0/10'", "", wkp, `
+		{"clients: no address for the host", "address.ipv6 = '2001:db8:c1a7::/96'\ninterface.ipv4 = '100.64.0.0/10'", "", wkp, `
 tun clat0 mtu 1500
+route 0.0.0.0/0 metric 2000000 mtu 1480
 route 2001:db8:c1a7::/96
 forward by eth0: [2001:db8:c1a7::/96] <-> [64:ff9b::/96]
 `},
 		{"one client that stands elsewhere is routed here too", "address.ipv6 = '2001:db8:c1a7::/96'\ninterface.ipv4 = '100.64.0.0/10'\n" +
 			"map = [{ipv4 = '100.64.1.1', ipv6 = '2001:db8:9::1'}, {ipv4 = '100.64.1.2', ipv6 = '2001:db8:c1a7::1'}]", "", wkp, `
 tun clat0 mtu 1500
+route 0.0.0.0/0 metric 2000000 mtu 1480
 route 2001:db8:c1a7::/96
 route 2001:db8:9::1/128
 forward by eth0: [2001:db8:c1a7::/96 2001:db8:9::1/128 2001:db8:c1a7::1/128] <-> [64:ff9b::/96 2001:db8:9::1/128 2001:db8:c1a7::1/128]

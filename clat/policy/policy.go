@@ -133,9 +133,9 @@ func hostConfig(c *config.Config, uplink platform.Link, prefixes []pref64.Prefix
 	h := platform.HostConfig{TUN: c.Interface.Name, MTU: mtu}
 	if host, ok := c.Interface.Host(); ok {
 		h.Addrs = []netip.Prefix{netip.PrefixFrom(host, 32)}
-		if c.Interface.DefaultRoute {
-			h.Routes = append(h.Routes, platform.Route{Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Metric: c.Interface.Metric, MTU: mtu - 20})
-		}
+	}
+	if c.Interface.DefaultRoute {
+		h.Routes = append(h.Routes, platform.Route{Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Metric: c.Interface.Metric, MTU: mtu - 20})
 	}
 	ours := CLAT(c)
 	h.Routes = append(h.Routes, platform.Route{Dst: ours})

@@ -27,7 +27,7 @@ type Options struct {
 	Servers func(ctx context.Context) ([]netip.AddrPort, error)
 	// Dial opens a connected UDP or TCP socket; nil: net.Dialer's DialContext. It is where a socket is bound to an interface.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-	// Log gets a line when what a resolver says has changed; nil: none.
+	// Log gets a debug line when what a resolver says has changed; nil: none.
 	Log *slog.Logger
 }
 

@@ -33,7 +33,7 @@ func (r *rounds) ask(ctx context.Context) time.Duration {
 	servers, err := r.f.resolvers(ctx)
 	if err != nil {
 		if ctx.Err() == nil && !r.lost {
-			r.f.log.Warn("cannot look for a PREF64 by DNS", "err", err)
+			r.f.log.Debug("cannot look for a PREF64 by DNS", "err", err)
 		}
 		r.lost = true
 		return r.failed()
@@ -103,7 +103,7 @@ func (r *rounds) found(a Answer) {
 	k := r.known[a.Server]
 	k.negative, k.reported = time.Time{}, true
 	r.report(discovery.Observation{Source: discovery.DNS, Origin: origin(a.Server), Prefixes: a.Prefixes, Lifetime: a.Lifetime})
-	k.log(r.f.log, slog.LevelInfo, fmt.Sprint(a.Prefixes), "PREF64 found by DNS",
+	k.log(r.f.log, fmt.Sprint(a.Prefixes), "PREF64 found by DNS",
 		"resolver", origin(a.Server), "prefixes", a.Prefixes, "lifetime", a.Lifetime)
 }
 
@@ -114,22 +114,23 @@ func (r *rounds) offersNone(a Answer) {
 		k.reported = false
 		r.report(discovery.Observation{Source: discovery.DNS, Origin: origin(a.Server)})
 	}
-	k.log(r.f.log, slog.LevelInfo, "none", "no PREF64 by DNS", "resolver", origin(a.Server), "why", a.Err)
+	k.log(r.f.log, "none", "no PREF64 by DNS", "resolver", origin(a.Server), "why", a.Err)
 }
 
 func (r *rounds) cannot(ctx context.Context, s netip.AddrPort, err error) {
 	k := r.known[s]
 	k.negative = time.Time{}
 	if ctx.Err() == nil {
-		k.log(r.f.log, slog.LevelWarn, "failed", "cannot ask a resolver for the PREF64", "resolver", origin(s), "err", err)
+		k.log(r.f.log, "failed", "cannot ask a resolver for the PREF64", "resolver", origin(s), "err", err)
 	}
 }
 
-// log writes a line unless the last one of this resolver was of the same kind.
-func (k *resolver) log(l *slog.Logger, level slog.Level, kind, msg string, args ...any) {
+// log writes a line unless the last one of this resolver was of the same kind. It is for whoever looks for a fault: what follows from
+// all resolvers together is the caller's to say.
+func (k *resolver) log(l *slog.Logger, kind, msg string, args ...any) {
 	if k.logged != kind {
 		k.logged = kind
-		l.Log(context.Background(), level, msg, args...)
+		l.Debug(msg, args...)
 	}
 }
 

@@ -42,7 +42,7 @@ var (
 // newWorld has a Finder over these resolvers, which are silent.
 func newWorld(t *testing.T, servers ...netip.AddrPort) *world {
 	w := &world{t: t, began: time.Now(), servers: servers, says: map[netip.AddrPort][]edit{}}
-	handler := slog.NewTextHandler(&w.log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+	handler := slog.NewTextHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey {
 			return slog.Attr{}
 		}
