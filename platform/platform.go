@@ -86,4 +86,7 @@ type Forward struct {
 	Uplink string         // name of the interface that faces the PLAT
 	CLAT   []netip.Prefix // IPv6 addresses that stand for our IPv4 addresses
 	PREF64 []netip.Prefix // IPv6 addresses that stand for all others
+
+	// RepliesOnly lets in only what answers something that went out, and errors about that.
+	RepliesOnly bool
 }

@@ -51,9 +51,7 @@ var bad = []struct{ text, want string }{
 	// Words and numbers.
 	{"mode = 'atuo'", `1: mode: "atuo": is not one of auto, on, off, force`},
 	{"path = 'packet'", `1: path: "packet": is not one of auto, kernel`},
-	{"inbound = 'replies'",
-		`1: inbound: "replies": is not available on path kernel: write "all", and let the host's firewall decide what comes in`},
-	{"inbound = 'none'", `1: inbound: "none": is not all, the only value that there is`},
+	{"inbound = 'none'", `1: inbound: "none": is not one of replies, all`},
 	{"translate.icmp-fragments = 'pass'", `1: translate.icmp-fragments: "pass": is not drop, the only value that there is`},
 	{"translate.wkp-non-global = 'drop'", `1: translate.wkp-non-global: "drop": is not one of translate, reject`},
 	{"interface.mtu = 1279", "1: interface.mtu: 1279: is out of range: 0 or 1280 to 65535"},

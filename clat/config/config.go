@@ -62,11 +62,19 @@ const (
 	PathKernel Path = "kernel" // back into the TUN, and the kernel routes them
 )
 
-// Inbound says what may come in from the IPv6 side without having been asked for.
+// Inbound says what may come in from the IPv6 side. The zero value is InboundReplies for a host, and InboundAll where clients are behind it.
 type Inbound string
 
-// InboundAll leaves it to the host's firewall.
-const InboundAll Inbound = "all"
+const (
+	InboundReplies Inbound = "replies" // what answers something that went out, and errors about that
+	InboundAll     Inbound = "all"     // also what was not asked for; the host's firewall decides
+)
+
+// RepliesOnly is what Inbound means for this configuration.
+func (c *Config) RepliesOnly() bool {
+	_, host := c.Interface.Host()
+	return c.Inbound == InboundReplies || c.Inbound == "" && host
+}
 
 // Interface is the TUN device, the IPv4 side of the translator.
 type Interface struct {

@@ -21,9 +21,8 @@ func defaults() *Config {
 
 func TestDefault(t *testing.T) {
 	want := Config{
-		Mode:    ModeAuto,
-		Path:    PathAuto,
-		Inbound: InboundAll,
+		Mode: ModeAuto,
+		Path: PathAuto,
 		Interface: Interface{
 			Name:         "clat0",
 			IPv4:         netip.MustParsePrefix("100.64.46.4/32"),
@@ -171,6 +170,25 @@ func TestHost(t *testing.T) {
 	c.Interface.IPv4 = netip.MustParsePrefix("100.64.0.0/10")
 	if _, ok := c.Interface.Host(); ok {
 		t.Error("a prefix for clients is no host's")
+	}
+}
+
+func TestRepliesOnly(t *testing.T) {
+	for _, test := range []struct {
+		inbound, ipv4 string
+		want          bool
+	}{
+		{"", "100.64.46.4", true}, {"replies", "100.64.46.4", true}, {"all", "100.64.46.4", false},
+		{"", "100.64.0.0/10", false}, {"replies", "100.64.0.0/10", true}, {"all", "100.64.0.0/10", false},
+	} {
+		c, err := Parse("", nil, Flag{"inbound", []string{test.inbound}}, Flag{"interface.ipv4", []string{test.ipv4}},
+			Flag{"address.ipv6", []string{"2001:db8:1::/64"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.RepliesOnly(); got != test.want {
+			t.Errorf("inbound %q, %s: %v", test.inbound, test.ipv4, got)
+		}
 	}
 }
 

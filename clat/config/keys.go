@@ -74,7 +74,8 @@ var keys = []key{
 		optional(interfaceName, func(c *Config) *string { return &c.Uplink })),
 	scalar("path", "auto", "how packets get to the uplink: auto, kernel (the kernel routes them)",
 		word(func(c *Config) *Path { return &c.Path }, PathAuto, PathKernel)),
-	scalar("inbound", "all", "what may come in unasked: all (the host's firewall decides)", setInbound),
+	scalar("inbound", "", "what may come in: replies, all (also what was not asked for); empty: replies, or all for clients",
+		optional(inbound, func(c *Config) *Inbound { return &c.Inbound })),
 
 	scalar("interface.name", "clat0", "name of the IPv4 interface",
 		value(interfaceName, func(c *Config) *string { return &c.Interface.Name })),

@@ -101,13 +101,7 @@ func parseBool(text string) (bool, error) {
 	return false, errors.New("is not one of true, false")
 }
 
-func setInbound(c *Config, text string) (err error) {
-	if text == "replies" {
-		return errors.New(`is not available on path kernel: write "all", and let the host's firewall decide what comes in`)
-	}
-	c.Inbound, err = oneOf(Inbound(text), InboundAll)
-	return err
-}
+func inbound(text string) (Inbound, error) { return oneOf(Inbound(text), InboundReplies, InboundAll) }
 
 func source(text string) (Source, error) { return oneOf(Source(text), SourceConfigured, SourceDNS) }
 

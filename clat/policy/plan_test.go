@@ -42,7 +42,7 @@ forward by eth0: [2001:db8:c1a7::46/128 2001:db8:c1a7::47/128] <-> [64:ff9b::/96
 tun clat0 mtu 1500
 route 0.0.0.0/0 metric 2000000 mtu 1480
 route 2001:db8:c1a7::/96
-forward by eth0: [2001:db8:c1a7::/96] <-> [64:ff9b::/96]
+forward by eth0: [2001:db8:c1a7::/96] <-> [64:ff9b::/96], and what was not asked for
 `},
 		{"one client that stands elsewhere is routed here too", "address.ipv6 = '2001:db8:c1a7::/96'\ninterface.ipv4 = '100.64.0.0/10'\n" +
 			"map = [{ipv4 = '100.64.1.1', ipv6 = '2001:db8:9::1'}, {ipv4 = '100.64.1.2', ipv6 = '2001:db8:c1a7::1'}]", "", wkp, `
@@ -50,7 +50,7 @@ tun clat0 mtu 1500
 route 0.0.0.0/0 metric 2000000 mtu 1480
 route 2001:db8:c1a7::/96
 route 2001:db8:9::1/128
-forward by eth0: [2001:db8:c1a7::/96 2001:db8:9::1/128 2001:db8:c1a7::1/128] <-> [64:ff9b::/96 2001:db8:9::1/128 2001:db8:c1a7::1/128]
+forward by eth0: [2001:db8:c1a7::/96 2001:db8:9::1/128 2001:db8:c1a7::1/128] <-> [64:ff9b::/96 2001:db8:9::1/128 2001:db8:c1a7::1/128], and what was not asked for
 `},
 		{"maps may be on either side", routed + "map = [{ipv4 = '192.0.2.0/24', ipv6 = '2001:db8:9::/120'}]", "", wkp, `
 tun clat0 mtu 1500

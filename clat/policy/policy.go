@@ -139,7 +139,7 @@ func hostConfig(c *config.Config, uplink platform.Link, prefixes []pref64.Prefix
 	}
 	ours := CLAT(c)
 	h.Routes = append(h.Routes, platform.Route{Dst: ours})
-	h.Forward = &platform.Forward{Uplink: uplink.Name, CLAT: []netip.Prefix{ours}}
+	h.Forward = &platform.Forward{Uplink: uplink.Name, CLAT: []netip.Prefix{ours}, RepliesOnly: c.RepliesOnly()}
 	if self := c.SelfIPv6(); self.IsValid() && !ours.Contains(self) {
 		h.Forward.CLAT = append(h.Forward.CLAT, netip.PrefixFrom(self, 128))
 	}

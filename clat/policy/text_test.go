@@ -108,7 +108,11 @@ func hostText(h platform.HostConfig) string {
 		b.WriteString("\n")
 	}
 	if f := h.Forward; f != nil {
-		fmt.Fprintf(&b, "forward by %s: %v <-> %v\n", f.Uplink, f.CLAT, f.PREF64)
+		fmt.Fprintf(&b, "forward by %s: %v <-> %v", f.Uplink, f.CLAT, f.PREF64)
+		if !f.RepliesOnly {
+			b.WriteString(", and what was not asked for")
+		}
+		b.WriteString("\n")
 	}
 	return b.String()
 }

@@ -3,6 +3,7 @@ package hostnet
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -24,7 +25,7 @@ func TestSetChanges(t *testing.T) {
 		// Somebody adds his own to our TUN.
 		must(t, nstest.AddAddr("clat0", "198.51.100.1/32"))
 		must(t, nstest.AddRoute("clat0", "198.51.100.0/24", "", unix.RTPROT_STATIC, 0))
-		// A crash of an earlier run left a route.
+		// Another program, or another uclat, uses our number.
 		must(t, nstest.AddRoute("lan", "203.0.113.0/24", "", Protocol, 0))
 
 		c := config()
@@ -38,6 +39,7 @@ func TestSetChanges(t *testing.T) {
 		got := dump(t)
 		for _, want := range []string{
 			"addr clat0 198.51.100.1/32",
+			"203.0.113.0/24",
 			"addr clat0 100.64.46.6/32",
 			"addr clat0 2001:db8:46::1/128",
 			fmt.Sprintf("route table 254 198.51.100.0/24 via <nil> dev %d type 1 protocol 4 ", tun),
@@ -52,7 +54,7 @@ func TestSetChanges(t *testing.T) {
 				t.Errorf("missing: %s", want)
 			}
 		}
-		for _, gone := range []string{"100.64.46.4", "mtu 1472", "203.0.113.0/24", "oifname eth0"} {
+		for _, gone := range []string{"100.64.46.4", "mtu 1472", "oifname eth0"} {
 			if strings.Contains(got, gone) {
 				t.Errorf("still there: %s", gone)
 			}
@@ -76,6 +78,9 @@ func TestSetChanges(t *testing.T) {
 		}
 		must(t, h.Set(t.Context(), platform.HostConfig{}))
 		left := changed(before, dump(t))
+		left = strings.Join(slices.DeleteFunc(strings.SplitAfter(left, "\n"), func(l string) bool {
+			return strings.Contains(l, " 203.0.113.0/24 ") && strings.Contains(l, " protocol 46 ")
+		}), "")
 		if left != "addr clat0 198.51.100.1/32 scope 0 flags 0x80\n" { // his; his route went when the link went down
 			t.Errorf("left behind:\n%s", left)
 		}

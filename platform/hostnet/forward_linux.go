@@ -63,7 +63,7 @@ func (h *Host) setForward(nl *netlink.Handle, tun string, want *platform.Forward
 			return fmt.Errorf("IPv6 forwarding: %w", err)
 		}
 	}
-	rules := ruleset{TUN: tun, Uplink: want.Uplink, CLAT: ranges(want.CLAT), PREF64: ranges(want.PREF64)}
+	rules := ruleset{TUN: tun, Uplink: want.Uplink, CLAT: ranges(want.CLAT), PREF64: ranges(want.PREF64), RepliesOnly: want.RepliesOnly}
 	switch how {
 	case forced:
 		if rules.Close, err = f.uplinkWasOff(h.sys, want.Uplink); err != nil {

@@ -172,6 +172,38 @@ func TestForwarding(t *testing.T) {
 	})
 }
 
+// With RepliesOnly, what comes in has to answer something that went out, or be an error about it.
+func TestRepliesOnly(t *testing.T) {
+	nstest.Run(t, func(t *testing.T) {
+		tr := newTraffic(t)
+		c := config()
+		c.Forward.RepliesOnly = true
+		must(t, newHost(t).Set(t.Context(), c))
+		sendError := func(quote []byte) {
+			t.Helper()
+			_, err := tr.icmp.WriteTo(append([]byte{2, 0, 0, 0, 0, 0, 5, 0}, quote...), &net.IPAddr{IP: net.ParseIP(clat)})
+			must(t, err)
+		}
+		send(t, tr.plat, clat, "unasked")
+		sendError(udp6(clat, server, "never sent"))
+		if got := tr.intoTUN(); got != nil {
+			t.Errorf("unasked: %q", got)
+		}
+		tr.inject(t, clat, server, "question")
+		if got := received(t, tr.plat); !slices.Equal(got, []string{"question"}) {
+			t.Fatalf("PLAT got %q", got)
+		}
+		send(t, tr.plat, clat, "answer")
+		if got := tr.intoTUN(); !slices.Equal(got, []string{"answer"}) {
+			t.Errorf("answer: %q", got)
+		}
+		sendError(udp6(clat, server, "question"))
+		if got := tr.intoTUN(); len(got) != 1 {
+			t.Errorf("error: %q", got)
+		}
+	})
+}
+
 // What TestForwarding sees dropped would arrive without our filter: the drops are its doing.
 func TestForwardingControl(t *testing.T) {
 	nstest.Run(t, func(t *testing.T) {

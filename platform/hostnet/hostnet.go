@@ -4,8 +4,8 @@ package hostnet
 
 import "log/slog"
 
-// Protocol marks our routes (the protocol field of rtnetlink(7), "proto 46" in ip route), so that they can be told from all others, also after a
-// crash. The number is not in iproute2's rt_protos; 46 is for the way from IPv4 to IPv6.
+// Protocol marks our routes (the protocol field of rtnetlink(7), "proto 46" in ip route). With the TUN that they lead to it tells them from
+// all others. The number is not in iproute2's rt_protos; 46 is for the way from IPv4 to IPv6.
 const Protocol = 46
 
 // Table is the name of our nftables table, in the family inet.

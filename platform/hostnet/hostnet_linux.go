@@ -24,9 +24,10 @@ type Host struct {
 	sys       sysctls
 	openTable func() (filterTable, error)
 
-	mu  sync.Mutex
-	tun *device     // nil: no TUN is set up
-	fwd *forwarding // nil: we forward nothing
+	mu     sync.Mutex
+	tun    *device     // nil: no TUN is set up
+	fwd    *forwarding // nil: we forward nothing
+	routes routes
 }
 
 // New is a Host on which nothing is set yet.
@@ -34,7 +35,7 @@ func New(o Options) (*Host, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Host{log: o.Log, sys: procSys{"/proc/sys"}, openTable: openTable}, nil
+	return &Host{log: o.Log, sys: procSys{"/proc/sys"}, openTable: openTable, routes: routes{}}, nil
 }
 
 // Set makes the host as want says, and changes only what differs: twice is once. The zero value takes all of ours away and puts
@@ -71,7 +72,7 @@ func (h *Host) apply(ctx context.Context, nl *netlink.Handle, want platform.Host
 	for _, step := range []func() error{
 		func() error { return h.setDevice(nl, want) },
 		func() error { return h.setForward(nl, want.TUN, want.Forward) },
-		func() error { return setRoutes(nl, h.tun.index, want.Routes) },
+		func() error { return h.routes.set(nl, h.tun.index, want.Routes) },
 	} {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("configure the network: %w", err)
@@ -85,11 +86,11 @@ func (h *Host) apply(ctx context.Context, nl *netlink.Handle, want platform.Host
 
 // clear takes all away in reverse. It goes on after an error: better one thing left than all that come after it.
 func (h *Host) clear(nl *netlink.Handle) error {
-	return errors.Join(
-		setRoutes(nl, 0, nil),
-		h.clearForward(nl),
-		h.clearDevice(nl),
-	)
+	tun := -1 // of no interface
+	if h.tun != nil {
+		tun = h.tun.index
+	}
+	return errors.Join(h.routes.set(nl, tun, nil), h.clearForward(nl), h.clearDevice(nl))
 }
 
 // line is several errors in one line.

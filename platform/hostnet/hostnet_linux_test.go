@@ -27,8 +27,8 @@ route table 254 2001:db8:1::46/128 via <nil> dev 4 type 1 protocol 46 metric 102
 		const nft = `table family 1 uclat flags 0x2
 chain forward type filter hook 2 priority 0 policy 1
   iifname clat0 oifname eth0 nfproto [10] @1,8,16 {2001:db8:1::46 <2001:db8:1::47} @1,24,16 {64:ff9b:: <64:ff9b::1:0:0} accept
-  oifname clat0 nfproto [10] @1,8,16 {64:ff9b:: <64:ff9b::1:0:0} @1,24,16 {2001:db8:1::46 <2001:db8:1::47} accept
-  oifname clat0 nfproto [10] l4proto [58] @2,0,1 [1]-[4] @1,24,16 {2001:db8:1::46 <2001:db8:1::47} accept
+  iifname eth0 oifname clat0 nfproto [10] @1,8,16 {64:ff9b:: <64:ff9b::1:0:0} @1,24,16 {2001:db8:1::46 <2001:db8:1::47} accept
+  iifname eth0 oifname clat0 nfproto [10] l4proto [58] @2,0,1 [1]-[4] @1,24,16 {2001:db8:1::46 <2001:db8:1::47} accept
   iifname clat0 nfproto [10] counter drop
   oifname clat0 nfproto [10] counter drop
   iifname clat0 oifname eth0 counter drop

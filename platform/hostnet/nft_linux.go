@@ -24,6 +24,7 @@ type filterTable interface {
 type ruleset struct {
 	TUN, Uplink  string
 	CLAT, PREF64 []addrRange
+	RepliesOnly  bool
 	Close        closing
 }
 
@@ -102,8 +103,8 @@ func ownTable(c *netlink.Conn) error {
 func explainTable(err error, exists bool) error {
 	switch {
 	case exists:
-		return fmt.Errorf("nftables: a table inet %s exists already: %w: stop the other uclat, or remove it (nft delete table inet %s)",
-			Table, err, Table)
+		return fmt.Errorf("nftables: a table inet %s exists already: %w: another uclat runs here, stop it; or remove the table if it is "+
+			"nobody's (nft delete table inet %s)", Table, err, Table)
 	case errors.Is(err, unix.EPERM):
 		return fmt.Errorf("nftables: no permission: %w: run as root or with CAP_NET_ADMIN", err)
 	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EINVAL):
@@ -120,10 +121,15 @@ func (t *nftTable) replace(r ruleset) error {
 	in, out := b.iface(expr.MetaKeyIIFNAME, r.TUN), b.iface(expr.MetaKeyOIFNAME, r.TUN)
 	uplinkIn, uplinkOut := b.iface(expr.MetaKeyIIFNAME, r.Uplink), b.iface(expr.MetaKeyOIFNAME, r.Uplink)
 
-	// What is translated, and what is to be. ICMPv6 errors come from any router on the way.
+	// What is translated, and what is to be. ICMPv6 errors come from any router on the way. From elsewhere than the uplink, nobody may pose
+	// as the IPv4 internet.
+	var state []expr.Any
+	if r.RepliesOnly {
+		state = b.reply()
+	}
 	b.rule(expr.VerdictAccept, in, uplinkOut, b.ipv6(), b.source(r.CLAT), b.destination(r.PREF64))
-	b.rule(expr.VerdictAccept, out, b.ipv6(), b.source(r.PREF64), b.destination(r.CLAT))
-	b.rule(expr.VerdictAccept, out, b.ipv6(), b.icmpError(), b.destination(r.CLAT))
+	b.rule(expr.VerdictAccept, uplinkIn, out, b.ipv6(), b.source(r.PREF64), b.destination(r.CLAT), state)
+	b.rule(expr.VerdictAccept, uplinkIn, out, b.ipv6(), b.icmpError(), b.destination(r.CLAT), state)
 	// No other IPv6 comes out of the TUN or goes into it. IPv4 that the host forwards between the TUN and its clients is the host's
 	// affair, but none goes from one side of the translator to the other.
 	b.rule(expr.VerdictDrop, in, b.ipv6(), b.count())
@@ -201,6 +207,16 @@ func (b *builder) icmpError() []expr.Any {
 		&expr.Payload{OperationType: expr.PayloadLoad, DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 1},
 		&expr.Range{Op: expr.CmpOpEq, Register: 1, FromData: []byte{1}, ToData: []byte{4}},
 	)
+}
+
+// reply matches what connection tracking knows to belong to, or to be about, something that went out.
+func (b *builder) reply() []expr.Any {
+	mask := binary.NativeEndian.AppendUint32(nil, expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED)
+	return []expr.Any{
+		&expr.Ct{Key: expr.CtKeySTATE, Register: 1},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: mask, Xor: make([]byte, 4)},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, 4)},
+	}
 }
 
 // addrRange is the addresses from first to last.

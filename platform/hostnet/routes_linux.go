@@ -14,10 +14,13 @@ import (
 // defaultMetric6 is what the kernel makes of a metric 0 for IPv6 (IP6_RT_PRIO_USER).
 const defaultMetric6 = 1024
 
-// setRoutes makes the routes of Protocol in the main table those that are wanted; a Link of 0 is the TUN's index. What is missing comes before
-// what is too much goes, so that a change leaves no gap.
-func setRoutes(nl *netlink.Handle, tun int, want []platform.Route) error {
-	have, err := ourRoutes(nl)
+// routes are those that we added by other interfaces than the TUN, as the kernel shows them. By the TUN all of Protocol are ours.
+type routes map[platform.Route]bool
+
+// set makes our routes in the main table those that are wanted; a Link of 0 is the TUN's index. What is missing comes before what is too
+// much goes, so that a change leaves no gap.
+func (added routes) set(nl *netlink.Handle, tun int, want []platform.Route) error {
+	have, err := added.list(nl, tun)
 	if err != nil {
 		return fmt.Errorf("routes: list: %w", err)
 	}
@@ -44,12 +47,17 @@ func setRoutes(nl *netlink.Handle, tun int, want []platform.Route) error {
 			}
 			return fmt.Errorf("route %s by interface %d, metric %d: add: %w", w.Dst, w.Link, w.Metric, err)
 		}
+		if w.Link != tun {
+			added[w] = true
+		}
 	}
 	var errs error
-	for _, r := range have {
+	for key, r := range have {
 		if err := nl.RouteDel(&r); err != nil && !errors.Is(err, unix.ESRCH) {
 			errs = errors.Join(errs, fmt.Errorf("route %s: remove: %w", r.Dst, err))
+			continue
 		}
+		delete(added, key)
 	}
 	return errs
 }
@@ -66,8 +74,9 @@ func normal(r platform.Route, tun int) platform.Route {
 	return r
 }
 
-// ourRoutes is what the main table has of Protocol, by what platform can say of a route.
-func ourRoutes(nl *netlink.Handle) (map[platform.Route]netlink.Route, error) {
+// list is what the main table has of ours, by what platform can say of a route. Protocol alone does not make a route ours: another program
+// may use the number, or another uclat.
+func (added routes) list(nl *netlink.Handle, tun int) (map[platform.Route]netlink.Route, error) {
 	ours := make(map[platform.Route]netlink.Route)
 	filter := &netlink.Route{Table: unix.RT_TABLE_MAIN, Protocol: Protocol}
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
@@ -83,7 +92,9 @@ func ourRoutes(nl *netlink.Handle) (map[platform.Route]netlink.Route, error) {
 				}
 				key.Dst = netip.PrefixFrom(a, bits)
 			}
-			ours[key] = r
+			if r.LinkIndex == tun || added[key] {
+				ours[key] = r
+			}
 			return true
 		})
 		// An interrupted dump may lack routes that others changed meanwhile, not ours.

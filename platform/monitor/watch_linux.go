@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// groups are what the kernel tells of links, addresses and routes. IFINFO is about the IPv6 side of a link.
+// groups are what the kernel tells of links, addresses and routes. IFINFO is about the IPv6 side of a link, NETCONF about forwarding.
 var groups = [...]uint32{
 	unix.RTNLGRP_LINK,
 	unix.RTNLGRP_IPV4_IFADDR,
@@ -18,6 +18,7 @@ var groups = [...]uint32{
 	unix.RTNLGRP_IPV4_ROUTE,
 	unix.RTNLGRP_IPV6_ROUTE,
 	unix.RTNLGRP_IPV6_IFINFO,
+	unix.RTNLGRP_IPV6_NETCONF,
 }
 
 // Watch calls knock when a link, an address or a route changed, and once as soon as it listens: a snapshot taken from then on misses

@@ -59,7 +59,7 @@ func explain(name, step string, err error) error {
 	kind, advice := error(nil), ""
 	switch {
 	case errors.Is(err, unix.EBUSY):
-		kind, advice = ErrTaken, "an interface with this name exists already: delete it (ip link delete "+name+") or choose another name"
+		kind, advice = ErrTaken, "an interface with this name exists already: choose another name, or remove it if it is left from an earlier time"
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		kind, advice = ErrPermission, "run as root, or give the program CAP_NET_ADMIN (in a container: --cap-add=NET_ADMIN --device="+clonePath+")"
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
