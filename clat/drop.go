@@ -88,7 +88,7 @@ var dropMeanings = [NumDropReasons]string{
 	DropNoMapping:      "no NAT64 prefix or map covers one of its addresses",
 	DropNonGlobal:      "its IPv4 address is not global, and translate.wkp-non-global rejects such behind 64:ff9b::/96",
 	DropSpoofed:        "its IPv6 source claims an IPv4 address that no remote host has",
-	DropHairpin:        "it is for an address of this host",
+	DropHairpin:        "it is for an address of ours",
 	DropSourceRoute:    "it carries an unexpired source route",
 	DropProtocol:       "its protocol number means something else in the other family",
 	DropTTL:            "its TTL or hop limit ran out",

@@ -73,8 +73,3 @@ func Addr6(a *[16]byte) uint16 {
 func Pseudo6(src, dst *[16]byte, length uint32, nextHeader uint8) uint16 {
 	return Fold(uint64(Addr6(src)) + uint64(Addr6(dst)) + uint64(length) + uint64(nextHeader))
 }
-
-// Pseudo4 is the sum of an IPv4 pseudo-header (RFC 793, 3.1).
-func Pseudo4(src, dst *[4]byte, length uint32, protocol uint8) uint16 {
-	return Fold(uint64(Addr4(src)) + uint64(Addr4(dst)) + uint64(length) + uint64(protocol))
-}

@@ -64,21 +64,14 @@ func TestUpdateEqualsRecomputation(t *testing.T) {
 	}
 }
 
-func TestPseudoHeaders(t *testing.T) {
+func TestPseudoHeader(t *testing.T) {
 	var src6, dst6 [16]byte
-	var src4, dst4 [4]byte
 	for i := range 16 {
 		src6[i], dst6[i] = byte(i*17), byte(255-i)
 	}
-	copy(src4[:], src6[3:])
-	copy(dst4[:], dst6[5:])
 	six := append(append(append([]byte{}, src6[:]...), dst6[:]...), 0, 1, 0x86, 0xa0, 0, 0, 0, 58)
 	if got, want := Pseudo6(&src6, &dst6, 100000, 58), reference(six); !same(got, want) {
 		t.Errorf("IPv6: %#04x, want %#04x", got, want)
-	}
-	four := append(append(append([]byte{}, src4[:]...), dst4[:]...), 0, 17, 0x05, 0xdc)
-	if got, want := Pseudo4(&src4, &dst4, 1500, 17), reference(four); !same(got, want) {
-		t.Errorf("IPv4: %#04x, want %#04x", got, want)
 	}
 }
 

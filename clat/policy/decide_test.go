@@ -20,7 +20,7 @@ const (
 	`
 	wkp    = "64:ff9b::/96"
 	routed = "address.ipv6 = '2001:db8:c1a7::/64'\n"
-	is     = "on: IPv4 through eth0, PREF64 64:ff9b::/96 (configured), as 2001:db8:c1a7::/64"
+	is     = "on: IPv4 through eth0, PREF64 64:ff9b::/96 (configured), as 2001:db8:c1a7:0:64:402e:400:0"
 	native = "off: this network has IPv4 itself, by "
 )
 
@@ -35,7 +35,7 @@ func TestDecide(t *testing.T) {
 	}{
 		{name: "all is there", pref64: wkp, code: "on", why: is},
 		{name: "PREF64 from a resolver", pref64: "2001:db8:64::/96@2001:db8::53", code: "on",
-			why: "on: IPv4 through eth0, PREF64 2001:db8:64::/96 (from 2001:db8::53 by RFC 7050), as 2001:db8:c1a7::/64"},
+			why: "on: IPv4 through eth0, PREF64 2001:db8:64::/96 (from 2001:db8::53 by RFC 7050), as 2001:db8:c1a7:0:64:402e:400:0"},
 
 		{name: "mode off looks at nothing", config: "mode = 'off'", host: "link x\naddr x 100.64.0.1/10", pref64: wkp,
 			code: "mode-off", why: "off: the configuration says so (mode = off)"},
@@ -113,7 +113,7 @@ func TestDecide(t *testing.T) {
 			why: "off: interface.ipv4 = 100.64.46.4 overlaps with the route 100.64.0.0/10 by tailscale0: choose another"},
 		{name: "Tailscale takes the whole range", host: "link tailscale0 l3\naddr tailscale0 100.101.102.103/32", pref64: wkp, code: "ipv4-overlap",
 			why: "off: interface.ipv4 = 100.64.46.4 overlaps with 100.64.0.0/10, which Tailscale keeps for tailscale0: choose another"},
-		{name: "but no other", config: "interface.ipv4 = '192.0.0.2'\ninterface.self-ipv4 = '192.0.0.3'", pref64: wkp, code: "on", why: is,
+		{name: "but no other", config: "interface.ipv4 = '192.0.0.2'\ninterface.self-ipv4 = '192.0.0.3'", pref64: wkp, code: "on", why: "on: IPv4 ",
 			host: "link tailscale0 l3\naddr tailscale0 100.101.102.103/32"},
 		{name: "interface.self-ipv4", host: "link eth1\naddr eth1 100.64.46.5/32", pref64: wkp, code: "ipv4-overlap",
 			why: "off: interface.self-ipv4 = 100.64.46.5 overlaps with 100.64.46.5/32 on eth1: choose another"},
@@ -125,7 +125,8 @@ func TestDecide(t *testing.T) {
 		{name: "a clash comes before what can mend itself", config: "uplink = 'wg0'", host: "link eth1\naddr eth1 100.64.10.5/10",
 			code: "ipv4-overlap", why: "off: interface.ipv4"},
 		{name: "the clients' prefix is routed to the clients", config: "interface.ipv4 = '100.64.0.0/10'",
-			host: "link wg0 l3\naddr wg0 100.64.0.1/32\nroute wg0 100.64.0.0/10", pref64: wkp, code: "on", why: is},
+			host: "link wg0 l3\naddr wg0 100.64.0.1/32\nroute wg0 100.64.0.0/10", pref64: wkp, code: "on",
+			why: "on: IPv4 through eth0, PREF64 64:ff9b::/96 (configured), as 2001:db8:c1a7::/64"},
 		{name: "but our own address is nobody's", config: "interface.ipv4 = '100.64.0.0/10'", host: "link wg0 l3\naddr wg0 100.64.46.5/32", pref64: wkp,
 			code: "ipv4-overlap", why: "off: interface.self-ipv4 = 100.64.46.5 is an address of wg0"},
 		{name: "address.ipv6 that an interface has", host: "addr eth0 2001:db8:c1a7:0:64:402e:400:0/128", pref64: wkp, code: "ipv6-in-use",

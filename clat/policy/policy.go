@@ -44,9 +44,10 @@ type Plan struct {
 
 	// The rest is valid when On is set.
 	Uplink platform.Link
-	PREF64 []pref64.Prefix // the first is used to make addresses, each is accepted
-	Source discovery.Source
-	MTU6   int // octets, of an IPv6 packet on the uplink
+	PREF64 []pref64.Prefix  // the first is used to make addresses, each is accepted
+	Source discovery.Source // of the first, and
+	Origin string           // who said so: a resolver; empty for the configuration
+	MTU6   int              // octets, of an IPv6 packet on the uplink
 	Host   platform.HostConfig
 }
 
@@ -110,7 +111,7 @@ func (in *Input) keepUsable() (warnings []string) {
 
 func on(in Input, uplink platform.Link, mtu int, warnings []string) Plan {
 	c, best := in.Config, in.PREF64[0]
-	p := Plan{On: true, Code: "on", Uplink: uplink, Source: best.Source, MTU6: mtu, Warnings: warnings}
+	p := Plan{On: true, Code: "on", Uplink: uplink, Source: best.Source, Origin: best.Origin, MTU6: mtu, Warnings: warnings}
 	for _, k := range in.PREF64 {
 		p.PREF64 = append(p.PREF64, k.Prefix)
 	}
@@ -118,7 +119,11 @@ func on(in Input, uplink platform.Link, mtu int, warnings []string) Plan {
 	if best.Source == discovery.DNS {
 		from = "from " + best.Origin + " by RFC 7050"
 	}
-	p.Why = fmt.Sprintf("on: IPv4 through %s, PREF64 %v (%s), as %v", uplink.Name, best.Prefix, from, c.Address.IPv6)
+	as := CLAT(c).String()
+	if ours := CLAT(c); ours.IsSingleIP() {
+		as = ours.Addr().String()
+	}
+	p.Why = fmt.Sprintf("on: IPv4 through %s, PREF64 %v (%s), as %s", uplink.Name, best.Prefix, from, as)
 	if link, ok := onLink(in, uplink); ok {
 		p.Warnings = append(p.Warnings, fmt.Sprintf("address.ipv6 = %v lies in %v, which is on-link at %s: the router asks there who has it, and "+
 			"nobody answers; use an address that is routed to this host%s", c.Address.IPv6, link, uplink.Name, by(&in.Host, uplink)))

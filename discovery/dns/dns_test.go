@@ -180,7 +180,7 @@ func TestFailures(t *testing.T) {
 		w.until(time.Hour)
 		w.answers(r1, aaaa(60, "64:ff9b::c000:aa"))
 		w.until(2 * time.Hour)
-		want := `level=DEBUG msg="cannot ask a resolver for the PREF64" resolver=192.0.2.1 err="no answer to 3 queries, each given 2s: ` +
+		want := `level=DEBUG msg="cannot ask a resolver for the PREF64" resolver=192.0.2.1 error="no answer to 3 queries, each given 2s: ` +
 			`is the resolver reachable from here, and its UDP port open"
 level=DEBUG msg="PREF64 found by DNS" resolver=192.0.2.1 prefixes=[64:ff9b::/96] lifetime=1m0s
 `

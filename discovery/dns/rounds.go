@@ -33,7 +33,7 @@ func (r *rounds) ask(ctx context.Context) time.Duration {
 	servers, err := r.f.resolvers(ctx)
 	if err != nil {
 		if ctx.Err() == nil && !r.lost {
-			r.f.log.Debug("cannot look for a PREF64 by DNS", "err", err)
+			r.f.log.Debug("cannot look for a PREF64 by DNS", "error", err)
 		}
 		r.lost = true
 		return r.failed()
@@ -121,7 +121,7 @@ func (r *rounds) cannot(ctx context.Context, s netip.AddrPort, err error) {
 	k := r.known[s]
 	k.negative = time.Time{}
 	if ctx.Err() == nil {
-		k.log(r.f.log, "failed", "cannot ask a resolver for the PREF64", "resolver", origin(s), "err", err)
+		k.log(r.f.log, "failed", "cannot ask a resolver for the PREF64", "resolver", origin(s), "error", err)
 	}
 }
 

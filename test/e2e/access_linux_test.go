@@ -209,10 +209,14 @@ func (top *topology) traceroute(t *testing.T) {
 	}{{"UDP", nil}, {"ICMP", []string{"-I"}}, {"TCP", []string{"-T", "-p", fmt.Sprint(portHTTP)}}} {
 		t.Run(c.name, func(t *testing.T) {
 			args := append(c.args, "-4", "-n", "-q", "1", "-w", "2", server4.String())
-			out := must(t, top.laptop, peers.Find(t, "traceroute"), args...)
 			var hops []string
-			for _, m := range hop.FindAllStringSubmatch(out, -1) {
-				hops = append(hops, m[1])
+			// About one time in a hundred the PLAT's masquerade loses all probes that go beyond it, with and without the program
+			// under test: the next attempt has other ports and identifiers.
+			for attempt := 0; attempt < 3 && !slices.Contains(hops, server4.String()); attempt++ {
+				hops = nil
+				for _, m := range hop.FindAllStringSubmatch(must(t, top.laptop, peers.Find(t, "traceroute"), args...), -1) {
+					hops = append(hops, m[1])
+				}
 			}
 			if len(hops) < 3 || hops[0] != "100.64.46.5" || hops[1] != "192.0.0.8" || hops[len(hops)-1] != server4.String() ||
 				slices.Contains(hops, "*") || slices.Contains(hops, "100.64.46.4") {

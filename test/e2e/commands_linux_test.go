@@ -25,20 +25,20 @@ func TestCommands(t *testing.T) {
 	})
 	t.Run("check", func(t *testing.T) {
 		const valid = "the configuration is valid\non: IPv4 through eth0, PREF64 2001:db8:64::/96 "
-		want := valid + "(from " + resolver + " by RFC 7050), as 2001:db8:c1a7::/64\n"
+		want := valid + "(from " + resolver + " by RFC 7050), as 2001:db8:c1a7:0:64:402e:400:0\n"
 		if out := run(t, append([]string{"check"}, discovering()...)...); out != want {
 			t.Errorf("check says\n%s", out)
 		}
 		file := config(t, "uclat.toml", "[address]\nipv6 = \"2001:db8:c1a7::46\"\n[pref64]\nprefixes = [\"2001:db8:64::/96\"]\n")
-		want = valid + "(configured), as 2001:db8:c1a7::46/128\n"
+		want = valid + "(configured), as 2001:db8:c1a7::46\n"
 		if out := run(t, "check", file); out != want {
 			t.Errorf("check of a file says\n%s", out)
 		}
 	})
 	t.Run("check warns of an address that the link would have to answer for", func(t *testing.T) {
-		out := run(t, "check", "--address.ipv6", "2001:db8:1::46")
-		if !strings.Contains(out, "warning: address.ipv6 = 2001:db8:1::46/128 lies in 2001:db8:1::/64, which is on-link at eth0") {
-			t.Errorf("check says\n%s", out)
+		r := try(t, top.laptop, uclat(t), "check", "--address.ipv6", "2001:db8:1::46")
+		if r.code != 1 || !strings.Contains(r.stdout, "warning: address.ipv6 = 2001:db8:1::46/128 lies in 2001:db8:1::/64, which is on-link at eth0") {
+			t.Errorf("check ended with %d and says\n%s", r.code, r.stdout)
 		}
 	})
 	t.Run("discover", func(t *testing.T) {
@@ -69,7 +69,7 @@ func TestCommands(t *testing.T) {
 			want []string
 		}{
 			{discovering(server4.String()), []string{
-				"IPv4", "100.64.46.4 -> 198.51.100.10", "IPv6", clat64 + " -> " + server6.String(), "PREF64", "2001:db8:64::/96, dns",
+				"IPv4", "100.64.46.4 -> 198.51.100.10", "IPv6", clat64 + " -> " + server6.String(), "PREF64", "2001:db8:64::/96, from 2001:db8:1::1 by RFC 7050",
 				"uplink", "eth0, 1500 octets of IPv6, so 1480 of IPv4"}},
 			{configured(server4.String()), []string{clat46 + " -> " + server6.String(), "configured"}},
 			{configured(server6.String()), []string{server6.String() + " -> " + clat46, "198.51.100.10 -> 100.64.46.4"}},

@@ -30,6 +30,11 @@ func Run(ctx context.Context, o Options) (ok bool, err error) {
 	t := &table{out: o.Out}
 	fmt.Fprint(o.Out, drawing)
 	began := time.Now()
+	defer func() {
+		if ctx.Err() != nil {
+			ok, err = false, errors.New("lab: interrupted")
+		}
+	}()
 	n, err := start(ctx, l)
 	if err != nil {
 		return false, err
@@ -52,7 +57,7 @@ func Run(ctx context.Context, o Options) (ok bool, err error) {
 	}
 	defer u.end()
 	began = time.Now()
-	if err := n.awaitIPv4(ctx, u); err != nil {
+	if err := n.awaitIPv4(ctx, u); err != nil && ctx.Err() == nil {
 		t.row(result{Name: "uclat starts", Detail: err.Error(), Elapsed: time.Since(began)})
 		fmt.Fprintf(o.Out, "\n  uclat said:\n%s", indent(u.said()))
 		return false, nil
@@ -61,11 +66,11 @@ func Run(ctx context.Context, o Options) (ok bool, err error) {
 		return true, n.shell(ctx, o)
 	}
 	t.row(result{Name: "uclat starts", OK: true, Elapsed: time.Since(began), Detail: "PREF64 found by DNS64, 100.64.46.4 on " + tunName})
-	if err := n.report(ctx, "tries", t); err != nil {
+	if err := n.report(ctx, "tries", t); err != nil || ctx.Err() != nil {
 		return false, err
 	}
 	t.row(n.stopUclat(u, before))
-	return n.summary(o.Out, t, u), ctx.Err()
+	return n.summary(o.Out, t, u), nil
 }
 
 func (n *internet) summary(out io.Writer, t *table, u *uclat) bool {

@@ -62,6 +62,9 @@ func newCheck() *cobra.Command {
 		switch {
 		case plan.On:
 			fmt.Fprintln(out, plan.Why)
+			if len(plan.Warnings) > 0 {
+				return exit(codeFault)
+			}
 			return nil
 		case plan.Wrong:
 			return errors.New(plan.Why)

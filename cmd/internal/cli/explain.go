@@ -70,18 +70,25 @@ func explanation(x explain.Explanation) [][2]string {
 	case x.Native != "":
 		return [][2]string{{"not translated", x.Native}}
 	case x.Drop != "":
-		return [][2]string{{"dropped", x.Why + " (" + x.Drop + ")"}, {"PREF64", x.PREF64 + ", " + x.Origin}}
+		return [][2]string{{"dropped", x.Why + " (" + x.Drop + ")"}, {"PREF64", pref64Text(x)}}
 	}
 	from, to := x.Translated.From, x.Translated.To
 	rows := [][2]string{
 		{family(from[0]), fmt.Sprintf("%v -> %v", from[0], from[1])},
 		{family(to[0]), fmt.Sprintf("%v -> %v", to[0], to[1])},
-		{"PREF64", x.PREF64 + ", " + x.Origin},
+		{"PREF64", pref64Text(x)},
 	}
 	if from[0].Is4() {
 		rows = append(rows, [2]string{"uplink", fmt.Sprintf("%s, %d octets of IPv6, so %d of IPv4", x.Uplink, x.MTU6, x.MTU6-20)})
 	}
 	return rows
+}
+
+func pref64Text(x explain.Explanation) string {
+	if x.Origin == "" {
+		return x.PREF64 + ", " + x.Source
+	}
+	return x.PREF64 + ", from " + x.Origin + " by RFC 7050"
 }
 
 func family(a netip.Addr) string {

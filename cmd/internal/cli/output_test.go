@@ -37,7 +37,7 @@ func TestExplanation(t *testing.T) {
 `},
 		{explain.Explanation{Native: "a route is better"}, "\n  not translated   a route is better\n"},
 	} {
-		tt.x.PREF64, tt.x.Origin = "64:ff9b::/96", "configured"
+		tt.x.PREF64, tt.x.Source = "64:ff9b::/96", "configured"
 		var b strings.Builder
 		if err := printTable(&b, explanation(tt.x)); err != nil {
 			t.Fatal(err)

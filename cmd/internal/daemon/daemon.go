@@ -54,11 +54,12 @@ type Options struct {
 }
 
 const (
-	patience = 500 * time.Millisecond // at the start, before saying that there is no PREF64
-	settle   = 100 * time.Millisecond // changes come in swarms: look when they are over
-	again    = 5 * time.Second        // after a failure
-	rest     = time.Second            // after the device failed
-	farewell = 5 * time.Second        // for putting the host back
+	firstAnswer = 500 * time.Millisecond // at the start, before saying that there is no PREF64
+	settle      = 100 * time.Millisecond // changes come in swarms: look when they are over
+	gap         = time.Second            // between two looks at a network that keeps changing
+	again       = 5 * time.Second        // after a failure
+	rest        = time.Second            // after the device failed
+	stopTimeout = 5 * time.Second        // for putting the host back
 )
 
 // Check finds what is missing in a valid configuration for path kernel, or what cannot be translated with it. Its error is ErrWrong.
@@ -151,11 +152,12 @@ func (d *daemon) report(o discovery.Observation) {
 func (d *daemon) loop(ctx context.Context, failed <-chan error) error {
 	wait := time.Duration(0)
 	if len(d.Config.PREF64.Prefixes) == 0 && len(d.Finders) > 0 {
-		wait = patience // what a finder reports brings it forward
+		wait = firstAnswer // what a finder reports brings it forward
 	}
 	alarm := time.NewTimer(wait)
 	defer alarm.Stop()
 	due := time.Now().Add(wait)
+	var looked time.Time
 	// sooner brings the alarm forward, and never puts it off: a network that keeps changing is looked at all the same.
 	sooner := func(in time.Duration) {
 		if at := time.Now().Add(in); due.IsZero() || at.Before(due) {
@@ -170,9 +172,12 @@ func (d *daemon) loop(ctx context.Context, failed <-chan error) error {
 		case err := <-failed:
 			return err
 		case <-d.knocked:
-			// What watches the network knocks as soon as it does, and that must not cut the patience short.
-			if d.decided || d.reported() {
+			// What watches the network knocks as soon as it does, and that must not cut the firstAnswer short.
+			switch {
+			case d.reported():
 				sooner(settle)
+			case d.decided:
+				sooner(max(settle, gap-time.Since(looked)))
 			}
 		case err := <-d.ended:
 			d.Log.Warn("the TUN device failed, making it again", "error", err)
@@ -184,6 +189,7 @@ func (d *daemon) loop(ctx context.Context, failed <-chan error) error {
 		case <-alarm.C:
 			due = time.Time{}
 			next, err := d.look(ctx)
+			looked = time.Now()
 			switch {
 			case ctx.Err() != nil:
 				return nil
@@ -240,7 +246,7 @@ func (d *daemon) look(ctx context.Context) (_ time.Duration, err error) {
 		return 0, wrong{plan.Why}
 	}
 	if !d.decided && !plan.On && d.Config.Mode != config.ModeOff {
-		if err := d.rehearse(); err != nil {
+		if err := d.tryTUN(); err != nil {
 			return 0, err
 		}
 	}
@@ -266,7 +272,11 @@ func routers(host platform.Snapshot) (r []platform.Route) {
 // apply makes the host and the path as plan wants them, and logs what changed in one line.
 func (d *daemon) apply(ctx context.Context, plan policy.Plan) error {
 	if reflect.DeepEqual(plan, d.plan) {
-		return nil
+		if d.path == nil {
+			return nil
+		}
+		// What was ours may have been taken away, and forwarding turned on or off by others: Set changes only what differs.
+		return d.setHost(ctx, plan)
 	}
 	was := d.plan
 	d.plan = policy.Plan{}

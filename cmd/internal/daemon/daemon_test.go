@@ -28,8 +28,8 @@ const (
 	forward   = "forward by eth0 [2001:db8:c1a7::46/128] <-> "
 	nothing   = "host: nothing of ours"
 	firewalls = "look for firewalls between clat0 and eth0"
-	on        = `level=INFO msg="on: IPv4 through eth0, PREF64 64:ff9b::/96 (configured), as 2001:db8:c1a7::46/128" code=on`
-	onDNS     = `level=INFO msg="on: IPv4 through eth0, PREF64 64:ff9b::/96 (from 2001:db8::53 by RFC 7050), as 2001:db8:c1a7::46/128" code=on`
+	on        = `level=INFO msg="on: IPv4 through eth0, PREF64 64:ff9b::/96 (configured), as 2001:db8:c1a7::46" code=on`
+	onDNS     = `level=INFO msg="on: IPv4 through eth0, PREF64 64:ff9b::/96 (from 2001:db8::53 by RFC 7050), as 2001:db8:c1a7::46" code=on`
 	stopped   = `level=INFO msg="stopped translating" packets-46=0 bytes-46=0 packets-64=0 bytes-64=0`
 	noPREF64  = `level=INFO msg="waiting: no PREF64: none is configured, and no resolver of this host has told one (RFC 7050); ` +
 		"`uclat discover` shows what they say, pref64.prefixes sets one\" code=no-pref64"
@@ -37,8 +37,8 @@ const (
 	noUplink = `level=INFO msg="waiting: no interface has an IPv6 default route" code=no-uplink`
 )
 
-// rehearsed is how a daemon that has to wait finds out that the device can be made.
-var rehearsed = []string{"tun: open clat0 mtu 1280", closeTUN}
+// triedTUN is how a daemon that has to wait finds out that the device can be made.
+var triedTUN = []string{"tun: open clat0 mtu 1280", closeTUN}
 
 // laptop is a host on an IPv6-only network, and what is different about it.
 func laptop(but ...func(*platform.Snapshot)) platform.Snapshot {
@@ -103,15 +103,16 @@ func TestPacketsAreTranslated(t *testing.T) {
 			t.Errorf("% x", out)
 		}
 		r.expect(openTUN, full, on, firewalls)
+		r.tuns.current().lost.Store(2)
 		_ = r.stop()
-		r.expect(nothing, closeTUN, strings.Replace(stopped, "packets-46=0 bytes-46=0", "packets-46=1 bytes-46=28", 1))
+		r.expect(nothing, closeTUN, strings.Replace(stopped, "packets-46=0 bytes-46=0", "packets-46=1 bytes-46=28", 1)+" device-lost-written=2")
 	})
 }
 
 func TestDiscoveredPREF64(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := start(t, discovered, laptop())
-		r.expect(append(rehearsed, noPREF64)...)
+		r.expect(append(triedTUN, noPREF64)...)
 		r.finder.find(time.Hour, "64:ff9b::/96")
 		r.after(time.Second)
 		r.expect(openTUN, full, onDNS, firewalls)
@@ -140,7 +141,7 @@ func TestLifetimeEnds(t *testing.T) {
 		r := start(t, discovered, laptop())
 		r.finder.find(time.Hour, "64:ff9b::/96")
 		r.after(time.Hour - time.Second)
-		r.expect(append(rehearsed, noPREF64, openTUN, full, onDNS, firewalls)...)
+		r.expect(append(triedTUN, noPREF64, openTUN, full, onDNS, firewalls)...)
 		r.after(2 * time.Second)
 		r.expect(nothing, closeTUN, stopped, noPREF64)
 		_ = r.stop()
@@ -180,8 +181,8 @@ func TestNothingToDoAtStart(t *testing.T) {
 	}{
 		{"mode off does not touch the device", "mode = 'off'", laptop(),
 			[]string{`level=INFO msg="off: the configuration says so (mode = off)" code=mode-off`}},
-		{"native IPv4", configured, laptop(withIPv4), append(rehearsed, native)},
-		{"no uplink", configured, laptop(withoutRouter), append(rehearsed, noUplink)},
+		{"native IPv4", configured, laptop(withIPv4), append(triedTUN, native)},
+		{"no uplink", configured, laptop(withoutRouter), append(triedTUN, noUplink)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -266,7 +267,22 @@ func TestSwarm(t *testing.T) {
 			r.eyes.change(host, nil)
 			time.Sleep(time.Millisecond)
 		}
+		r.after(settle)
 		r.expect(nothing, closeTUN, stopped, native)
+		_ = r.stop()
+	})
+}
+
+// What somebody takes away of ours comes back, and is no news.
+func TestRepair(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := start(t, configured, laptop())
+		r.expect(openTUN, full, on, firewalls)
+		for range 2 {
+			r.host.tamper()
+			r.after(gap)
+			r.expect(full)
+		}
 		_ = r.stop()
 	})
 }

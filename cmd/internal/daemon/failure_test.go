@@ -48,11 +48,12 @@ func TestStartFails(t *testing.T) {
 		want  []string
 	}{
 		{name: "the host cannot be read", spoil: func(r *rig) { r.eyes.err = errBroken }, err: "reading the host's network: broken"},
-		{name: "the host cannot be set up", spoil: func(r *rig) { r.host.fail = setting }, err: "setting up the host: broken",
+		{name: "the host cannot be set up", spoil: func(r *rig) { r.host.fail = setting }, err: "setting up the host: broken", wrong: true,
 			want: []string{openTUN, full + ": broken", nothing, closeTUN}},
 		{name: "nor put back", spoil: func(r *rig) { r.host.fail = func(platform.HostConfig) error { return errBroken } },
-			err:  "setting up the host: broken\nputting the host back: broken\nputting the host back: broken",
-			want: []string{openTUN, full + ": broken", nothing + ": broken", closeTUN, nothing + ": broken"}},
+			wrong: true,
+			err:   "setting up the host: broken\nputting the host back: broken\nputting the host back: broken",
+			want:  []string{openTUN, full + ": broken", nothing + ": broken", closeTUN, nothing + ": broken"}},
 		{name: "no device", spoil: func(r *rig) { r.tuns.err = errBroken }, err: "broken", wrong: true, want: []string{"tun: broken"}},
 		{name: "no device, while there is nothing to do", host: laptop(withIPv4), spoil: func(r *rig) { r.tuns.err = errBroken }, err: "broken",
 			wrong: true, want: []string{"tun: broken"}},
@@ -101,7 +102,7 @@ const again5 = `level=ERROR msg="failed, and will be tried again" error=`
 func TestHostFailsLater(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := start(t, configured, laptop(withoutRouter))
-		r.expect(append(rehearsed, noUplink)...)
+		r.expect(append(triedTUN, noUplink)...)
 		r.host.failWith(setting)
 		r.eyes.change(laptop(), nil)
 		r.after(time.Second)
@@ -233,10 +234,10 @@ func TestForeignPREF64(t *testing.T) {
 		r := start(t, discovered, laptop())
 		r.finder.find(time.Hour, "64:ff9b::/96")
 		r.after(time.Second)
-		r.expect(append(rehearsed, noPREF64, openTUN, full, onDNS, firewalls)...)
+		r.expect(append(triedTUN, noPREF64, openTUN, full, onDNS, firewalls)...)
 		r.finder.find(time.Hour, "2001:db8::/32", "64:ff9b::/96")
 		r.after(time.Second)
-		r.expect(full, `level=WARN msg="PREF64 2001:db8::/32 from 2001:db8::53 is not used: it overlaps with address.ipv6 = 2001:db8:c1a7::46/128; `+
+		r.expect(`level=WARN msg="PREF64 2001:db8::/32 from 2001:db8::53 is not used: it overlaps with address.ipv6 = 2001:db8:c1a7::46/128; ` +
 			`use another address, or set pref64.prefixes"`)
 		_ = r.stop()
 	})
@@ -256,7 +257,7 @@ func TestWatchingFails(t *testing.T) {
 
 // A context that ends before or during the first look is no error.
 func TestEndsAtOnce(t *testing.T) {
-	for _, moment := range []time.Duration{0, patience - 1, patience, patience + 1} {
+	for _, moment := range []time.Duration{0, firstAnswer - 1, firstAnswer, firstAnswer + 1} {
 		bubble(t, func(t *testing.T) {
 			r, o := newRig(t, discovered, laptop())
 			time.AfterFunc(moment, r.cancel)

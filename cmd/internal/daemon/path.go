@@ -15,10 +15,13 @@ import (
 type TUN interface {
 	datapath.Port
 	Name() string
+	// Lost is how many reads and how many packets to be written the device could not make sense of. The datapath never saw the first.
+	Lost() (read, written uint64)
 }
 
 // path is a running datapath. It ends when stop is called, or by itself when the device fails.
 type path struct {
+	tun    TUN
 	engine *datapath.Engine
 	stop   context.CancelFunc
 	done   chan struct{}
@@ -37,7 +40,7 @@ func (d *daemon) up(ctx context.Context, plan policy.Plan) error {
 	}
 	// Not ctx: the path outlives it until the host is put back.
 	run, stop := context.WithCancel(context.Background())
-	p := &path{engine: datapath.New(t), stop: stop, done: make(chan struct{})}
+	p := &path{tun: tun, engine: datapath.New(t), stop: stop, done: make(chan struct{})}
 	d.path = p
 	go func() {
 		defer close(p.done)
@@ -62,8 +65,8 @@ func (d *daemon) openTUN(name string, mtu int) (TUN, error) {
 	return tun, err
 }
 
-// rehearse opens the device and closes it again, so that what would keep it from opening later is said at the start.
-func (d *daemon) rehearse() error {
+// tryTUN opens the device and closes it again, so that what would keep it from opening later is said at the start.
+func (d *daemon) tryTUN() error {
 	tun, err := d.openTUN(d.Config.Interface.Name, minMTU)
 	if err != nil {
 		return err
@@ -86,10 +89,14 @@ func (d *daemon) swap(ctx context.Context, plan policy.Plan) error {
 
 func (d *daemon) setHost(ctx context.Context, plan policy.Plan) error {
 	d.touched = true
-	if err := d.Host.Set(ctx, plan.Host); err != nil {
-		return fmt.Errorf("setting up the host: %w", err)
+	err := d.Host.Set(ctx, plan.Host)
+	switch {
+	case err == nil:
+		return nil
+	case !d.decided && ctx.Err() == nil:
+		return wrong{"setting up the host: " + err.Error()} // another uclat, a read-only /proc/sys, a metric that is taken
 	}
-	return nil
+	return fmt.Errorf("setting up the host: %w", err)
 }
 
 // down puts the host back, then stops the path, whose device goes with it. What could not be put back, the next down tries again.
@@ -97,7 +104,7 @@ func (d *daemon) down() error {
 	var err error
 	if d.touched {
 		// Not the loop's context: that may have ended.
-		ctx, cancel := context.WithTimeout(context.Background(), farewell)
+		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 		defer cancel()
 		if err = d.Host.Set(ctx, platform.HostConfig{}); err != nil {
 			err = fmt.Errorf("putting the host back: %w", err)
@@ -121,12 +128,13 @@ func (d *daemon) stopPath() {
 	default:
 	}
 	if p.served {
-		d.Log.Info("stopped translating", counters(p.engine.Counters())...)
+		d.Log.Info("stopped translating", p.counters()...)
 	}
 }
 
 // counters are the totals as log attributes: what went each way, and every reason for which something was dropped.
-func counters(t clat.Totals) (attrs []any) {
+func (p *path) counters() (attrs []any) {
+	t := p.engine.Counters()
 	for dir := range clat.NumDirections {
 		attrs = append(attrs, "packets-"+dir.String(), t.Packets[dir], "bytes-"+dir.String(), t.Bytes[dir])
 		if t.Replies[dir] > 0 {
@@ -136,6 +144,15 @@ func counters(t clat.Totals) (attrs []any) {
 			if n := t.Drops[dir][r]; n > 0 {
 				attrs = append(attrs, "drop-"+dir.String()+"-"+r.String(), n)
 			}
+		}
+	}
+	read, written := p.tun.Lost()
+	for _, lost := range []struct {
+		name string
+		n    uint64
+	}{{"device-lost-read", read}, {"device-lost-written", written}} {
+		if lost.n > 0 {
+			attrs = append(attrs, lost.name, lost.n)
 		}
 	}
 	return attrs

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -128,10 +129,11 @@ func (r *rig) expect(want ...string) {
 	}
 }
 
-// fakeHost writes down what it is asked for.
+// fakeHost writes down what changes of it. Like platform/hostnet it changes only what differs.
 type fakeHost struct {
 	*rig
 	mu   sync.Mutex
+	is   string
 	fail func(want platform.HostConfig) error
 }
 
@@ -144,11 +146,25 @@ func (h *fakeHost) Set(ctx context.Context, want platform.HostConfig) error {
 	if h.fail != nil {
 		if err := h.fail(want); err != nil {
 			h.say("host: %s: %v", hostText(want), err)
+			h.is = ""
 			return err
 		}
 	}
-	h.say("host: %s", hostText(want))
+	if text := hostText(want); text != h.is {
+		h.say("host: %s", text)
+		h.is = text
+	}
 	return nil
+}
+
+// tamper is somebody else who takes away what is ours, which the eyes see.
+func (h *fakeHost) tamper() {
+	h.mu.Lock()
+	h.is = "tampered with"
+	h.mu.Unlock()
+	h.eyes.mu.Lock()
+	defer h.eyes.mu.Unlock()
+	h.eyes.knock()
 }
 
 func (h *fakeHost) failWith(fail func(want platform.HostConfig) error) {
@@ -289,10 +305,13 @@ type fakeTUN struct {
 	gone   chan error  // somebody deleted the device
 	once   sync.Once
 	closed chan struct{}
+	lost   atomic.Uint64
 }
 
 func (d *fakeTUN) Name() string { return d.name }
-func (d *fakeTUN) Batch() int   { return 4 }
+
+func (d *fakeTUN) Lost() (read, written uint64) { return 0, d.lost.Load() }
+func (d *fakeTUN) Batch() int                   { return 4 }
 
 func (d *fakeTUN) Read(fs []*frame.Frame) (int, error) {
 	select {

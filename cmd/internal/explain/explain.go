@@ -32,7 +32,8 @@ type Explanation struct {
 	MTU6       int         `json:"mtu6,omitempty"` // octets, of an IPv6 packet on the uplink
 	Uplink     string      `json:"uplink,omitempty"`
 	PREF64     string      `json:"pref64,omitempty"` // the one in use
-	Origin     string      `json:"origin,omitempty"` // where it came from
+	Source     string      `json:"source,omitempty"` // how it became known: configured or dns,
+	Origin     string      `json:"origin,omitempty"` // and from which resolver
 }
 
 // Translated is a packet's addresses before and after.
@@ -44,7 +45,8 @@ type Translated struct {
 // Explain looks at address as the plan would have it, which must be on. host must hold the routes to address.
 func Explain(c *config.Config, plan policy.Plan, host platform.Snapshot, address netip.Addr) (Explanation, error) {
 	x := Explanation{
-		Schema: 1, Address: address, MTU6: plan.MTU6, Uplink: plan.Uplink.Name, PREF64: plan.PREF64[0].String(), Origin: plan.Source.String(),
+		Schema: 1, Address: address, MTU6: plan.MTU6, Uplink: plan.Uplink.Name, PREF64: plan.PREF64[0].String(),
+		Source: plan.Source.String(), Origin: plan.Origin,
 	}
 	if native, ok := nativeRoute(c, host, address); ok && address.Is4() {
 		x.Native = native
@@ -107,11 +109,10 @@ func nativeRoute(c *config.Config, host platform.Snapshot, address netip.Addr) (
 			return "it is an address of this host, on " + l.Name, l.Name != c.Interface.Name
 		}
 	}
-	// The CLAT's own default route, also where it does not stand yet. Where it has none, something else leads packets to the CLAT, as
-	// does a route for clients: only routes that are no default routes, whole or in halves, are known to win over that.
-	_, one := c.Interface.Host()
+	// The CLAT's own default route, also where it does not stand yet. Where it has none, something else leads packets to the CLAT: only
+	// routes that are no default routes, whole or in halves, are known to win over that.
 	best := platform.Route{Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Metric: c.Interface.Metric}
-	if !one || !c.Interface.DefaultRoute {
+	if !c.Interface.DefaultRoute {
 		best = platform.Route{Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 1)}
 	}
 	found := false

@@ -149,8 +149,9 @@ func TestNativeRoutes(t *testing.T) {
 		{"native IPv4 with a worse metric", one + "mode = 'on'\ninterface.metric = 50", "eth0 0.0.0.0/0 100", translated},
 		{"without a default route of ours, something else leads there", one + "mode = 'on'\ninterface.default-route = false", "eth0 0.0.0.0/0 100",
 			translated},
-		{"as for clients", clients + "mode = 'on'", "eth0 0.0.0.0/0 100", client},
-		{"also in halves", clients, "wg0 128.0.0.0/1 0", client},
+		{"clients follow the same routes", clients + "mode = 'on'", "eth0 0.0.0.0/0 100",
+			"native: the default route by eth0 has a better metric than the CLAT's (2000000)"},
+		{"with a worse metric they are translated", clients + "mode = 'on'", "eth0 0.0.0.0/0 3000000", client},
 		{"but not what is more specific", clients, "wg0 198.51.100.0/24 0",
 			"native: the route 198.51.100.0/24 by wg0 is more specific than the CLAT's"},
 	} {
@@ -166,9 +167,9 @@ func TestNativeRoutes(t *testing.T) {
 func TestJSON(t *testing.T) {
 	for _, tt := range []struct{ address, want string }{
 		{"198.51.100.10", `{"schema":1,"address":"198.51.100.10","translated":{"from":["100.64.46.4","198.51.100.10"],` +
-			`"to":["2001:db8:c1a7::46","64:ff9b::c633:640a"]},"mtu6":1500,"uplink":"eth0","pref64":"64:ff9b::/96","origin":"configured"}`},
+			`"to":["2001:db8:c1a7::46","64:ff9b::c633:640a"]},"mtu6":1500,"uplink":"eth0","pref64":"64:ff9b::/96","source":"configured"}`},
 		{"224.0.0.1", `{"schema":1,"address":"224.0.0.1","drop":"multicast","why":"its destination is multicast or broadcast, which has no ` +
-			`counterpart","mtu6":1500,"uplink":"eth0","pref64":"64:ff9b::/96","origin":"configured"}`},
+			`counterpart","mtu6":1500,"uplink":"eth0","pref64":"64:ff9b::/96","source":"configured"}`},
 	} {
 		got, err := json.Marshal(explain(t, one, host(), "64:ff9b::/96", tt.address))
 		if err != nil || string(got) != tt.want {
