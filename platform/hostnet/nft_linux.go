@@ -142,7 +142,11 @@ func (t *nftTable) replace(r ruleset) error {
 	case closeAll:
 		b.rule(expr.VerdictDrop, b.ipv6(), b.count())
 	}
-	if err := errors.Join(b.err, t.conn.Flush()); err != nil {
+	err := errors.Join(b.err, t.conn.Flush())
+	switch {
+	case err != nil && r.RepliesOnly:
+		return fmt.Errorf("nftables: set rules of table inet %s: %w: if connection tracking is missing, load nf_conntrack or let in all (inbound)", Table, err)
+	case err != nil:
 		return fmt.Errorf("nftables: set rules of table inet %s: %w", Table, err)
 	}
 	return nil
