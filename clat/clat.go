@@ -4,6 +4,9 @@ package clat
 
 import "sync/atomic"
 
+// MinMTU6 is the least MTU that IPv6 allows (RFC 8200, 5), in octets.
+const MinMTU6 = 1280
+
 // Direction is one of the two ways through the translator.
 type Direction uint8
 

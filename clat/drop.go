@@ -38,32 +38,33 @@ const (
 	NumDropReasons
 )
 
-var dropNames = [NumDropReasons]string{
-	DropNone:           "none",
-	DropVersion:        "ip-version",
-	DropHeader:         "ip-header",
-	DropChecksum:       "ipv4-header-checksum",
-	DropTransport:      "transport-header",
-	DropExtension:      "extension-header",
-	DropFragment:       "fragment",
-	DropOffload:        "offload",
-	DropSource:         "source",
-	DropMulticast:      "multicast",
-	DropNoMapping:      "no-mapping",
-	DropNonGlobal:      "wkp-non-global",
-	DropSpoofed:        "spoofed-source",
-	DropHairpin:        "hairpin",
-	DropSourceRoute:    "source-route",
-	DropProtocol:       "protocol",
-	DropTTL:            "ttl",
-	DropTooBig:         "too-big",
-	DropZeroChecksum:   "udp-zero-checksum",
-	DropFragmentedICMP: "fragmented-icmp",
-	DropIGMP:           "igmp-mld",
-	DropICMPType:       "icmp-type",
-	DropICMPInner:      "icmp-inner",
-	DropPTBTooSmall:    "ptb-below-1280",
-	DropWrite:          "write",
+// drops are each reason's stable name, and its meaning as the end of a sentence.
+var drops = [NumDropReasons]struct{ name, meaning string }{
+	DropNone:           {"none", "nothing was dropped"},
+	DropVersion:        {"ip-version", "it is neither IPv4 nor IPv6"},
+	DropHeader:         {"ip-header", "its IP header is truncated or has impossible lengths"},
+	DropChecksum:       {"ipv4-header-checksum", "its IPv4 header checksum is wrong"},
+	DropTransport:      {"transport-header", "its transport header is truncated, or its ICMP checksum is wrong"},
+	DropExtension:      {"extension-header", "its IPv6 extension headers are truncated, too many, or inside a fragment"},
+	DropFragment:       {"fragment", "it is an impossible fragment"},
+	DropOffload:        {"offload", "the device's notes on segmentation or checksum do not fit it"},
+	DropSource:         {"source", "its source may not send here"},
+	DropMulticast:      {"multicast", "its destination is multicast or broadcast, which has no counterpart"},
+	DropNoMapping:      {"no-mapping", "no NAT64 prefix or map covers one of its addresses"},
+	DropNonGlobal:      {"wkp-non-global", "its IPv4 address is not global, and translate.wkp-non-global rejects such behind 64:ff9b::/96"},
+	DropSpoofed:        {"spoofed-source", "its IPv6 source claims an IPv4 address that no remote host has"},
+	DropHairpin:        {"hairpin", "it is for an address of ours"},
+	DropSourceRoute:    {"source-route", "it carries an unexpired source route"},
+	DropProtocol:       {"protocol", "its protocol number means something else in the other family"},
+	DropTTL:            {"ttl", "its TTL or hop limit ran out"},
+	DropTooBig:         {"too-big", "it is larger than the way out takes, and must not be fragmented"},
+	DropZeroChecksum:   {"udp-zero-checksum", "it is UDP without a checksum"},
+	DropFragmentedICMP: {"fragmented-icmp", "it is ICMP in fragments"},
+	DropIGMP:           {"igmp-mld", "it is IGMP or MLD, which stay on their link"},
+	DropICMPType:       {"icmp-type", "its ICMP type has no counterpart"},
+	DropICMPInner:      {"icmp-inner", "it is an ICMP error about a packet that is truncated, an error itself, or not ours"},
+	DropPTBTooSmall:    {"ptb-below-1280", "it is a Packet Too Big below 1280 octets"},
+	DropWrite:          {"write", "the device refused it"},
 }
 
 // String is the reason's stable name.
@@ -71,35 +72,7 @@ func (r DropReason) String() string {
 	if r >= NumDropReasons {
 		return "unknown"
 	}
-	return dropNames[r]
-}
-
-var dropMeanings = [NumDropReasons]string{
-	DropNone:           "nothing was dropped",
-	DropVersion:        "it is neither IPv4 nor IPv6",
-	DropHeader:         "its IP header is truncated or has impossible lengths",
-	DropChecksum:       "its IPv4 header checksum is wrong",
-	DropTransport:      "its transport header is truncated, or its ICMP checksum is wrong",
-	DropExtension:      "its IPv6 extension headers are truncated, too many, or inside a fragment",
-	DropFragment:       "it is an impossible fragment",
-	DropOffload:        "the device's notes on segmentation or checksum do not fit it",
-	DropSource:         "its source may not send here",
-	DropMulticast:      "its destination is multicast or broadcast, which has no counterpart",
-	DropNoMapping:      "no NAT64 prefix or map covers one of its addresses",
-	DropNonGlobal:      "its IPv4 address is not global, and translate.wkp-non-global rejects such behind 64:ff9b::/96",
-	DropSpoofed:        "its IPv6 source claims an IPv4 address that no remote host has",
-	DropHairpin:        "it is for an address of ours",
-	DropSourceRoute:    "it carries an unexpired source route",
-	DropProtocol:       "its protocol number means something else in the other family",
-	DropTTL:            "its TTL or hop limit ran out",
-	DropTooBig:         "it is larger than the way out takes, and must not be fragmented",
-	DropZeroChecksum:   "it is UDP without a checksum",
-	DropFragmentedICMP: "it is ICMP in fragments",
-	DropIGMP:           "it is IGMP or MLD, which stay on their link",
-	DropICMPType:       "its ICMP type has no counterpart",
-	DropICMPInner:      "it is an ICMP error about a packet that is truncated, an error itself, or not ours",
-	DropPTBTooSmall:    "it is a Packet Too Big below 1280 octets",
-	DropWrite:          "the device refused it",
+	return drops[r].name
 }
 
 // Meaning says the reason to people, as the end of a sentence that begins with "dropped, because".
@@ -107,5 +80,5 @@ func (r DropReason) Meaning() string {
 	if r >= NumDropReasons {
 		return "of an unknown reason"
 	}
-	return dropMeanings[r]
+	return drops[r].meaning
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"uclat/clat"
 	"uclat/clat/pref64"
 )
 
@@ -84,7 +85,7 @@ var keys = []key{
 	scalar("interface.self-ipv4", "100.64.46.5", "IPv4 source of the translator's own ICMP errors, never an address of the host",
 		value(hostAddr4, func(c *Config) *netip.Addr { return &c.Interface.SelfIPv4 })),
 	number("interface.mtu", "0", "octets of an IPv6 packet on the way out, 1280 to 65535; 0: as the uplink has it",
-		integer(func(c *Config) *int { return &c.Interface.MTU }, "0 or 1280 to 65535", 1280, 65535, 0)),
+		integer(func(c *Config) *int { return &c.Interface.MTU }, "0 or 1280 to 65535", clat.MinMTU6, 65535, 0)),
 	number("interface.metric", "2000000", "metric of the IPv4 default route; native IPv4 has a lower one, and wins",
 		integer(func(c *Config) *int { return &c.Interface.Metric }, "1 to 2147483647", 1, 1<<31-1)),
 	boolean("interface.default-route", "true", "whether the IPv4 default route goes through the interface",
@@ -106,7 +107,7 @@ var keys = []key{
 	scalar("translate.wkp-non-global", "translate", "private and other non-global IPv4 addresses behind 64:ff9b::/96: translate, reject",
 		word(func(c *Config) *Action { return &c.Translate.WKPNonGlobal }, ActionTranslate, ActionReject)),
 	number("translate.lowest-ipv6-mtu", "1280", "octets of the largest IPv6 packet that an IPv4 packet without DF becomes, 1280 to 65535",
-		integer(func(c *Config) *int { return &c.Translate.LowestIPv6MTU }, "1280 to 65535", 1280, 65535)),
+		integer(func(c *Config) *int { return &c.Translate.LowestIPv6MTU }, "1280 to 65535", clat.MinMTU6, 65535)),
 	scalar("translate.udp-zero-checksum", "compute", "UDP over IPv4 without a checksum: compute (one), drop",
 		word(func(c *Config) *Action { return &c.Translate.UDPZeroChecksum }, ActionCompute, ActionDrop)),
 	scalar("translate.udp6-zero-checksum", "drop", "UDP over IPv6 with checksum 0: drop, pass (as UDP over IPv4 without a checksum)",

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"uclat/clat"
 	"uclat/clat/config"
 	"uclat/clat/pref64"
 	"uclat/discovery"
@@ -51,11 +52,8 @@ type Plan struct {
 	Host   platform.HostConfig
 }
 
-// The least MTU in octets that IPv6 allows (RFC 8200, 5), and the most that the translator takes: the greatest IPv4 packet.
-const (
-	minMTU6 = 1280
-	maxMTU6 = 65535
-)
+// maxMTU6 is the most that the translator takes, in octets: the greatest IPv4 packet.
+const maxMTU6 = 65535
 
 // Decide returns the plan.
 func Decide(in Input) Plan {
@@ -85,9 +83,9 @@ func Decide(in Input) Plan {
 	if c.Interface.MTU != 0 {
 		mtu = min(mtu, c.Interface.MTU)
 	}
-	if mtu < minMTU6 {
+	if mtu < clat.MinMTU6 {
 		return Plan{Code: "mtu", Wrong: true, Why: fmt.Sprintf("off: %s takes %d octets, and IPv6 needs %d: raise its MTU",
-			uplink.Name, mtu, minMTU6)}
+			uplink.Name, mtu, clat.MinMTU6)}
 	}
 	return on(in, uplink, min(mtu, maxMTU6), unusable)
 }

@@ -94,7 +94,7 @@ func (t *Translator) icmp6(f *frame.Frame, h *header6, pair *eam.Pair4, s *Scrat
 	}
 	wire := f.Len() - h.hlen + len4
 	if wire > t.mtu4 {
-		return t.error6(f, h, s, clat.DropTooBig, icmp6PacketTooBig, 0, uint32(max(t.mtu4-len4+len6, MinMTU6)))
+		return t.error6(f, h, s, clat.DropTooBig, icmp6PacketTooBig, 0, uint32(max(t.mtu4-len4+len6, clat.MinMTU6)))
 	}
 	retypeEcho(p, typ, ^pseudo)
 	return t.send4(f, h, pair, protoICMP, wire, s)

@@ -57,7 +57,7 @@ func (t *Translator) icmpError6(f *frame.Frame, h *header4, pair *eam.Pair6, to 
 	if six.fragment {
 		head += lenFragment
 	}
-	data = data[:min(len(data), MinMTU6-head)] // RFC 4443, 2.4 (c)
+	data = data[:min(len(data), clat.MinMTU6-head)] // RFC 4443, 2.4 (c)
 	if !f.Reshape(h.hlen+lenICMP+in.hlen-head, head+len(data)) {
 		return drop(clat.DropTooBig)
 	}
@@ -157,7 +157,7 @@ func (t *Translator) wordTo4(r rest, icmp []byte, in *header6) (uint32, clat.Dro
 	word := binary.BigEndian.Uint32(icmp[4:])
 	switch r {
 	case restMTU:
-		if word < MinMTU6 {
+		if word < clat.MinMTU6 {
 			return 0, clat.DropPTBTooSmall
 		}
 		return t.mtuTo4(word, in.fragment), clat.DropNone

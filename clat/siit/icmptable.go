@@ -1,6 +1,10 @@
 package siit
 
-import "math"
+import (
+	"math"
+
+	"uclat/clat"
+)
 
 // rest says what stands in the second word of a translated ICMP error.
 type rest uint8
@@ -117,7 +121,7 @@ func (t *Translator) mtuTo6(mtu, total int) uint32 {
 	if mtu == 0 {
 		mtu = plateauBelow(total)
 	}
-	return uint32(max(MinMTU6, min(mtu+len6-len4, t.mtu6, t.mtu4+len6-len4)))
+	return uint32(max(clat.MinMTU6, min(mtu+len6-len4, t.mtu6, t.mtu4+len6-len4)))
 }
 
 // plateaus of RFC 1191, 7.1, of those that are not below the least MTU of IPv6.

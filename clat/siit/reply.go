@@ -9,7 +9,7 @@ import (
 // ICMP errors of our own.
 const (
 	maxError4 = 576 // octets (RFC 1812, 4.3.2.3)
-	maxError6 = MinMTU6
+	maxError6 = clat.MinMTU6
 	errorTTL  = 64
 	errorTOS  = 0xc0 // internetwork control (RFC 1812, 4.3.2.5)
 )

@@ -30,11 +30,8 @@ type Result struct {
 	Out     []*frame.Frame
 }
 
-// MinMTU6 is the least MTU that IPv6 allows (RFC 8200, 5), in octets.
-const MinMTU6 = 1280
-
 // MinMTU4 is the least IPv4 MTU for which nothing that IPv6 lets through must be fragmented on the way into IPv4, in octets.
-const MinMTU4 = MinMTU6 - 20
+const MinMTU4 = clat.MinMTU6 - 20
 
 // Options are a Translator's settings. MTUs are in octets of an IP packet.
 type Options struct {
@@ -71,12 +68,12 @@ type Translator struct {
 // New checks the options. Its errors name the option, its value and the bounds.
 func New(m *eam.Table, o Options) (*Translator, error) {
 	switch {
-	case o.MTU6 < MinMTU6 || o.MTU6 > 65535:
-		return nil, fmt.Errorf("IPv6 MTU %d is not within %d to 65535", o.MTU6, MinMTU6)
+	case o.MTU6 < clat.MinMTU6 || o.MTU6 > 65535:
+		return nil, fmt.Errorf("IPv6 MTU %d is not within %d to 65535", o.MTU6, clat.MinMTU6)
 	case o.MTU4 < MinMTU4 || o.MTU4 > 65535:
 		return nil, fmt.Errorf("IPv4 MTU %d is not within %d to 65535", o.MTU4, MinMTU4)
-	case o.LowestMTU6 < MinMTU6 || o.LowestMTU6 > o.MTU6:
-		return nil, fmt.Errorf("lowest IPv6 MTU %d is not within %d to the IPv6 MTU %d", o.LowestMTU6, MinMTU6, o.MTU6)
+	case o.LowestMTU6 < clat.MinMTU6 || o.LowestMTU6 > o.MTU6:
+		return nil, fmt.Errorf("lowest IPv6 MTU %d is not within %d to the IPv6 MTU %d", o.LowestMTU6, clat.MinMTU6, o.MTU6)
 	case o.Self4.IsValid() && !o.Self4.Is4():
 		return nil, fmt.Errorf("source of ICMPv4 errors %v is no IPv4 address", o.Self4)
 	case o.Self6.IsValid() && (!o.Self6.Is6() || o.Self6.Is4In6()):

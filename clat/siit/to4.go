@@ -8,7 +8,7 @@ import (
 
 // maxUnfragmented4 is the IPv4 length up to which a packet may be fragmented on its way: what came in at most 1280 octets of IPv6
 // (RFC 7915, 5.1).
-const maxUnfragmented4 = MinMTU6 - len6 + len4
+const maxUnfragmented4 = clat.MinMTU6 - len6 + len4
 
 // to4 translates an IPv6 packet (RFC 7915, 5).
 func (t *Translator) to4(f *frame.Frame, s *Scratch) Result {
@@ -56,7 +56,7 @@ func (t *Translator) to4(f *frame.Frame, s *Scratch) Result {
 	}
 	wire := f.WireLen(h.hlen+transport) - h.hlen + len4
 	if wire > t.mtu4 {
-		return t.error6(f, &h, s, clat.DropTooBig, icmp6PacketTooBig, 0, uint32(max(t.mtu4-len4+len6, MinMTU6)))
+		return t.error6(f, &h, s, clat.DropTooBig, icmp6PacketTooBig, 0, uint32(max(t.mtu4-len4+len6, clat.MinMTU6)))
 	}
 	if h.offset == 0 {
 		switch {

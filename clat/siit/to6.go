@@ -78,10 +78,7 @@ func (t *Translator) to6(f *frame.Frame, s *Scratch) Result {
 // fits6 answers packets that are too big for the IPv6 side and must not be fragmented (RFC 7915, 4). It looks at what will be on the
 // wire, so at one segment of a super-packet. It must come before anything of the packet is changed: the error quotes it.
 func (t *Translator) fits6(f *frame.Frame, h *header4, transport int, s *Scratch) (Result, bool) {
-	growth := len6 - h.hlen
-	if h.isFragment() {
-		growth += lenFragment
-	}
+	growth := len6 + fragmentLen(h) - h.hlen
 	if f.WireLen(h.hlen+transport)+growth <= t.mtu6 {
 		return Result{}, true
 	}
@@ -92,6 +89,7 @@ func (t *Translator) fits6(f *frame.Frame, h *header4, transport int, s *Scratch
 	return drop(clat.DropTooBig), f.GSO != frame.SegmentUDP
 }
 
+// fragmentLen is what the packet's fragment header will take in IPv6, in octets.
 func fragmentLen(h *header4) int {
 	if h.isFragment() {
 		return lenFragment
@@ -108,10 +106,7 @@ func (t *Translator) send6(f *frame.Frame, h *header4, pair *eam.Pair6, next uin
 	}
 	six.src, six.dst = pair.Src, pair.Dst
 	payload := f.Len() - h.hlen
-	head := len6
-	if six.fragment {
-		head += lenFragment
-	}
+	head := len6 + fragmentLen(h)
 	if !h.df && f.GSO == frame.NotSegmented && head+payload > t.lowest {
 		p := f.Bytes()[h.hlen:]
 		if f.Checksum == frame.ChecksumPartial {

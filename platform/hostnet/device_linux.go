@@ -11,11 +11,9 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"uclat/clat"
 	"uclat/platform"
 )
-
-// minMTU6 is the least MTU in octets that IPv6 works with (RFC 8200, 5); below it Linux takes IPv6 off the interface.
-const minMTU6 = 1280
 
 // device is the TUN as we found it, and what we gave it.
 type device struct {
@@ -29,8 +27,8 @@ type device struct {
 
 // setDevice sets up the TUN itself and its addresses.
 func (h *Host) setDevice(nl *netlink.Handle, want platform.HostConfig) error {
-	if want.Forward != nil && want.MTU != 0 && want.MTU < minMTU6 {
-		return fmt.Errorf("TUN %s: MTU %d is too small to forward IPv6 by it: %d is the least (RFC 8200)", want.TUN, want.MTU, minMTU6)
+	if want.Forward != nil && want.MTU != 0 && want.MTU < clat.MinMTU6 { // below it Linux takes IPv6 off the interface
+		return fmt.Errorf("TUN %s: MTU %d is too small to forward IPv6 by it: %d is the least (RFC 8200)", want.TUN, want.MTU, clat.MinMTU6)
 	}
 	link, err := nl.LinkByName(want.TUN)
 	if err != nil {

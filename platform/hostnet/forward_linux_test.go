@@ -137,18 +137,18 @@ func TestForwarding(t *testing.T) {
 			h.sys = &oldKernel{sysctls: h.sys, hide: tt.hide}
 			must(t, h.Set(t.Context(), config()))
 
-			tr.inject(t, clat, server, "46")
+			tr.inject(t, clat6, server, "46")
 			tr.inject(t, "2001:db8:2::99", server, "46, source is not the CLAT's")
-			tr.inject(t, clat, "2001:db8:ffff::1", "46, destination is not in PREF64")
-			tr.inject(t, clat, "2001:db8:2::2", "46, not to the uplink")
-			send(t, tr.plat, clat, "64")
-			send(t, tr.foreign, clat, "64, source is not in PREF64")
-			send(t, tr.lan, clat, "64, from the LAN")
+			tr.inject(t, clat6, "2001:db8:ffff::1", "46, destination is not in PREF64")
+			tr.inject(t, clat6, "2001:db8:2::2", "46, not to the uplink")
+			send(t, tr.plat, clat6, "64")
+			send(t, tr.foreign, clat6, "64, source is not in PREF64")
+			send(t, tr.lan, clat6, "64, from the LAN")
 			send(t, tr.foreign, "2001:db8:2::2", "uplink to LAN")
 			send(t, tr.lan, "2001:db8:ffff::1", "LAN to uplink")
 			for _, typ := range []byte{1, 2, 3, 4, 128, 129} {
 				msg := append([]byte{typ, 0, 0, 0, 0, 0, 5, 0}, "ICMPv6 "+string('0'+typ%10)...)
-				_, err := tr.icmp.WriteTo(msg, &net.IPAddr{IP: net.ParseIP(clat)})
+				_, err := tr.icmp.WriteTo(msg, &net.IPAddr{IP: net.ParseIP(clat6)})
 				must(t, err)
 			}
 
@@ -181,23 +181,23 @@ func TestRepliesOnly(t *testing.T) {
 		must(t, newHost(t).Set(t.Context(), c))
 		sendError := func(quote []byte) {
 			t.Helper()
-			_, err := tr.icmp.WriteTo(append([]byte{2, 0, 0, 0, 0, 0, 5, 0}, quote...), &net.IPAddr{IP: net.ParseIP(clat)})
+			_, err := tr.icmp.WriteTo(append([]byte{2, 0, 0, 0, 0, 0, 5, 0}, quote...), &net.IPAddr{IP: net.ParseIP(clat6)})
 			must(t, err)
 		}
-		send(t, tr.plat, clat, "unasked")
-		sendError(udp6(clat, server, "never sent"))
+		send(t, tr.plat, clat6, "unasked")
+		sendError(udp6(clat6, server, "never sent"))
 		if got := tr.intoTUN(); got != nil {
 			t.Errorf("unasked: %q", got)
 		}
-		tr.inject(t, clat, server, "question")
+		tr.inject(t, clat6, server, "question")
 		if got := received(t, tr.plat); !slices.Equal(got, []string{"question"}) {
 			t.Fatalf("PLAT got %q", got)
 		}
-		send(t, tr.plat, clat, "answer")
+		send(t, tr.plat, clat6, "answer")
 		if got := tr.intoTUN(); !slices.Equal(got, []string{"answer"}) {
 			t.Errorf("answer: %q", got)
 		}
-		sendError(udp6(clat, server, "question"))
+		sendError(udp6(clat6, server, "question"))
 		if got := tr.intoTUN(); len(got) != 1 {
 			t.Errorf("error: %q", got)
 		}
@@ -213,9 +213,9 @@ func TestForwardingControl(t *testing.T) {
 		c.Forward = nil
 		must(t, newHost(t).Set(t.Context(), c))
 		tr.inject(t, "2001:db8:1::99", server, "spoofed")
-		tr.inject(t, clat, "2001:db8:2::2", "to the LAN")
-		send(t, tr.foreign, clat, "foreign")
-		send(t, tr.lan, clat, "from the LAN")
+		tr.inject(t, clat6, "2001:db8:2::2", "to the LAN")
+		send(t, tr.foreign, clat6, "foreign")
+		send(t, tr.lan, clat6, "from the LAN")
 		if got := received(t, tr.plat); !slices.Equal(got, []string{"spoofed"}) {
 			t.Errorf("PLAT got %q", got)
 		}
@@ -239,8 +239,8 @@ func TestForceForwardingIsOfTheInput(t *testing.T) {
 		must(t, newHost(t).Set(t.Context(), c))
 		for _, iface := range []string{"clat0", "eth0"} {
 			sysctl(t, forceKey(iface), "1")
-			tr.inject(t, clat, server, "46")
-			send(t, tr.plat, clat, "64")
+			tr.inject(t, clat6, server, "46")
+			send(t, tr.plat, clat6, "64")
 			plat, tun := len(received(t, tr.plat)) > 0, len(tr.intoTUN()) > 0
 			if plat != (iface == "clat0") || tun != (iface == "eth0") {
 				t.Errorf("%s: 46 arrives: %t, 64 arrives: %t", iface, plat, tun)

@@ -34,7 +34,7 @@ type lab struct {
 }
 
 const (
-	clat   = "2001:db8:1::46"
+	clat6  = "2001:db8:1::46"
 	pref64 = "64:ff9b::/96"
 	server = "64:ff9b::c000:201" // 192.0.2.1
 )
@@ -50,7 +50,7 @@ func newLab(t *testing.T) *lab {
 	l.plat.Do(t, func() error {
 		return errors.Join(nstest.AddAddr("plat0", "2001:db8:1::64/64"), nstest.AddAddr("plat0", server+"/128"),
 			nstest.AddAddr("plat0", "2001:db8:ffff::1/128"),
-			nstest.AddRoute("plat0", "2001:db8:2::/64", "2001:db8:1::1", 0, 0), nstest.AddRoute("plat0", clat+"/128", "2001:db8:1::1", 0, 0))
+			nstest.AddRoute("plat0", "2001:db8:2::/64", "2001:db8:1::1", 0, 0), nstest.AddRoute("plat0", clat6+"/128", "2001:db8:1::1", 0, 0))
 	})
 	l.lan.Do(t, func() error {
 		return errors.Join(nstest.AddAddr("lan0", "2001:db8:2::2/64"), nstest.AddRoute("lan0", "::/0", "2001:db8:2::1", 0, 0))
@@ -80,11 +80,11 @@ func config() platform.HostConfig {
 		Addrs: []netip.Prefix{netip.MustParsePrefix("100.64.46.4/32")},
 		Routes: []platform.Route{
 			{Dst: netip.MustParsePrefix("0.0.0.0/0"), Metric: 2000000, MTU: 1472},
-			{Dst: netip.MustParsePrefix(clat + "/128")},
+			{Dst: netip.MustParsePrefix(clat6 + "/128")},
 		},
 		Forward: &platform.Forward{
 			Uplink: "eth0",
-			CLAT:   []netip.Prefix{netip.MustParsePrefix(clat + "/128")},
+			CLAT:   []netip.Prefix{netip.MustParsePrefix(clat6 + "/128")},
 			PREF64: []netip.Prefix{netip.MustParsePrefix(pref64)},
 		},
 	}

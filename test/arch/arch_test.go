@@ -26,7 +26,7 @@ var may = map[string][]string{
 	"clat/siit":     {"clat", "clat/checksum", "clat/eam", "clat/frame"},
 	"clat/datapath": {"clat", "clat/frame", "clat/siit"},
 	"clat/config":   {"clat", "clat/pref64"},
-	"clat/policy":   {"clat/config", "clat/pref64", "discovery", "platform"},
+	"clat/policy":   {"clat", "clat/config", "clat/pref64", "discovery", "platform"},
 
 	"discovery":     {"clat/pref64"},
 	"discovery/dns": {"discovery", "clat/pref64"},

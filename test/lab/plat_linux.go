@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"uclat/clat"
 	"uclat/clat/datapath"
 	"uclat/clat/eam"
 	"uclat/clat/frame"
@@ -89,7 +90,7 @@ func (p *pool) translator() (*siit.Translator, error) {
 		return nil, err
 	}
 	return siit.New(m, siit.Options{
-		MTU6: linkMTU, MTU4: linkMTU, LowestMTU6: siit.MinMTU6, Self4: platErrors4, Self6: platErrors6,
+		MTU6: linkMTU, MTU4: linkMTU, LowestMTU6: clat.MinMTU6, Self4: platErrors4, Self6: platErrors6,
 		UnmappedSource: netip.MustParseAddr("192.0.0.8"),
 	})
 }

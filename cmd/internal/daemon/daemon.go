@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"uclat/clat"
 	"uclat/clat/config"
 	"uclat/clat/policy"
 	"uclat/cmd/internal/translation"
@@ -71,7 +72,7 @@ func Check(c *config.Config) error {
 		return wrong{"address.ipv6 is not set: path kernel needs an IPv6 address or prefix that is routed to this host, beside the /64 of its " +
 			"link; have your router send one here (ip -6 route add 2001:db8:c1a7::/64 via <link-local address of this host>), then set --address.ipv6"}
 	}
-	if _, err := translation.New(c, c.PREF64.Prefixes, minMTU); err != nil {
+	if _, err := translation.New(c, c.PREF64.Prefixes, clat.MinMTU6); err != nil {
 		return wrong{err.Error()}
 	}
 	return nil

@@ -67,15 +67,12 @@ func (d *daemon) openTUN(name string, mtu int) (TUN, error) {
 
 // tryTUN opens the device and closes it again, so that what would keep it from opening later is said at the start.
 func (d *daemon) tryTUN() error {
-	tun, err := d.openTUN(d.Config.Interface.Name, minMTU)
+	tun, err := d.openTUN(d.Config.Interface.Name, clat.MinMTU6)
 	if err != nil {
 		return err
 	}
 	return tun.Close()
 }
-
-// minMTU is the least MTU that IPv6 allows, in octets (RFC 8200, 5).
-const minMTU = 1280
 
 // swap changes a running path: first what it accepts, then what is sent to it.
 func (d *daemon) swap(ctx context.Context, plan policy.Plan) error {
