@@ -8,10 +8,13 @@ func illegalSource4(a [4]byte) bool { return a[0] == 0 || a[0] == 127 || a[0] >=
 // isGroup4 is multicast or the limited broadcast.
 func isGroup4(a [4]byte) bool { return a[0]&0xf0 == 224 || a == [4]byte{255, 255, 255, 255} }
 
-// illegalSource6 is what may not be the source of a packet that leaves its link (RFC 7915, 5.1).
+// illegalSource6 is what may not be the source of any packet: multicast, unspecified, loopback (RFC 7915, 5.1).
 func illegalSource6(a *[16]byte) bool {
-	return a[0] == 0xff || a[0] == 0xfe && a[1]&0xc0 == 0x80 || *a == [16]byte{} || *a == [16]byte{15: 1}
+	return a[0] == 0xff || *a == [16]byte{} || *a == [16]byte{15: 1}
 }
+
+// isLinkLocal6 is what may not be the source of a packet that leaves its link (RFC 4291, 2.5.6).
+func isLinkLocal6(a *[16]byte) bool { return a[0] == 0xfe && a[1]&0xc0 == 0x80 }
 
 // neverRemote is what no host behind a NAT64 can have as its address: this network, loopback, link-local, multicast, class E and
 // 192.0.0.0/29, which is for IPv4 continuity within a host (RFC 6052, 5.1; RFC 7335).

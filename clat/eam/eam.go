@@ -81,8 +81,8 @@ func (t *Table) To4(p *Pair4, src, dst *[16]byte, embedded bool) clat.DropReason
 	return clat.DropNone
 }
 
-// Dst4 maps the destination of an ICMPv6 error whose source has no IPv4 address: a router on the way (RFC 7915, 5.2). A source that
-// may not send at all is refused all the same.
+// Dst4 maps the destination of an ICMPv6 error whose source has no IPv4 address: a router on the way (RFC 7915, 5.2), which on our
+// own link may have a link-local address only. A source that may not send at all is refused all the same.
 func (t *Table) Dst4(v4 *[4]byte, src, dst *[16]byte) clat.DropReason {
 	if illegalSource6(src) {
 		return clat.DropSource
@@ -133,7 +133,7 @@ func (t *Table) dst6(v6 *[16]byte, a [4]byte, ours side, embedded bool) clat.Dro
 }
 
 func (t *Table) src4(v4 *[4]byte, a *[16]byte, ours side, embedded bool) clat.DropReason {
-	if !embedded && illegalSource6(a) {
+	if !embedded && (illegalSource6(a) || isLinkLocal6(a)) {
 		return clat.DropSource
 	}
 	e := t.lookup6(a)

@@ -174,7 +174,9 @@ func TestDst4(t *testing.T) {
 		{"2001:db8:ffff::1", "2001:db8:1:2::c1a7", clat.DropNone},
 		{"2001:db8:ffff::1", "2001:db8:1:2::c1a8", clat.DropNoMapping},
 		{"2001:db8:ffff::1", "ff02::1", clat.DropMulticast},
-		{"fe80::1", "2001:db8:1:2::c1a7", clat.DropSource},
+		{"fe80::1", "2001:db8:1:2::c1a7", clat.DropNone},
+		{"::1", "2001:db8:1:2::c1a7", clat.DropSource},
+		{"ff02::1", "2001:db8:1:2::c1a7", clat.DropSource},
 		{"::", "2001:db8:1:2::c1a7", clat.DropSource},
 	} {
 		t.Run("XLAT-V6SRC-4.1/"+c.src+" to "+c.dst, func(t *testing.T) {

@@ -14,6 +14,7 @@ const (
 	protoIGMP     = 2
 	protoTCP      = 6
 	protoUDP      = 17
+	protoDCCP     = 33
 	protoICMPv6   = 58
 	protoHopByHop = 0
 	protoRouting  = 43
@@ -22,6 +23,7 @@ const (
 	protoAH       = 51
 	protoDestOpts = 60
 	protoMobility = 135
+	protoUDPLite  = 136
 	protoHIP      = 139
 	protoShim6    = 140
 )
@@ -41,6 +43,7 @@ const (
 	len6        = 40 // IPv6 header
 	lenFragment = 8  // IPv6 fragment header
 	lenICMP     = 8  // ICMP header of the messages that are translated
+	lenTCP      = 20 // TCP header without options
 )
 
 // header4 is what an IPv4 header says.

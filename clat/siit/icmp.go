@@ -24,7 +24,7 @@ const (
 	code4AdminProhibited = 13
 )
 
-// ICMPv6 types (RFC 4443).
+// ICMPv6 types (RFC 4443) and codes of Destination Unreachable.
 const (
 	icmp6Unreachable      = 1
 	icmp6PacketTooBig     = 2
@@ -35,6 +35,8 @@ const (
 	icmp6MLDQuery         = 130
 	icmp6MLDDone          = 132
 	icmp6MLDv2Report      = 143
+
+	code6AdminProhibited = 1
 )
 
 func isError4(typ uint8) bool {
@@ -73,8 +75,9 @@ func (t *Translator) icmp4(f *frame.Frame, h *header4, pair *eam.Pair6, s *Scrat
 	return t.send6(f, h, pair, protoICMPv6, s)
 }
 
-// icmp6 translates an unfragmented ICMPv6 message (RFC 7915, 5.2).
-func (t *Translator) icmp6(f *frame.Frame, h *header6, pair *eam.Pair4, s *Scratch) Result {
+// icmp6 translates an unfragmented ICMPv6 message (RFC 7915, 5.2). unmapped says that pair's source stands for a router without an
+// IPv4 address.
+func (t *Translator) icmp6(f *frame.Frame, h *header6, pair *eam.Pair4, s *Scratch, unmapped bool) Result {
 	p := f.Bytes()[h.hlen:]
 	pseudo := checksum.Pseudo6(&h.src, &h.dst, uint32(len(p)), protoICMPv6)
 	if len(p) < lenICMP || checksum.Add(checksum.Sum(p), pseudo) != 0xffff {
@@ -88,35 +91,41 @@ func (t *Translator) icmp6(f *frame.Frame, h *header6, pair *eam.Pair4, s *Scrat
 	case p[0] >= icmp6MLDQuery && p[0] <= icmp6MLDDone || p[0] == icmp6MLDv2Report:
 		return drop(clat.DropIGMP)
 	case isError6(p[0]):
-		return t.icmpError4(f, h, pair, s)
+		return t.icmpError4(f, h, pair, s, unmapped)
 	default:
 		return drop(clat.DropICMPType)
 	}
-	wire := f.Len() - h.hlen + len4
-	if wire > t.mtu4 {
-		return t.error6(f, h, s, clat.DropTooBig, icmp6PacketTooBig, 0, uint32(max(t.mtu4-len4+len6, clat.MinMTU6)))
+	wire, r, fits := t.fits4(f, h, 0, s)
+	if !fits {
+		return r
 	}
 	retypeEcho(p, typ, ^pseudo)
 	return t.send4(f, h, pair, protoICMP, wire, s)
 }
 
-// icmp6Unmapped translates an ICMPv6 error of a router that has no IPv4 address. Without these, path MTU discovery would be blind
-// toward everything between the host and the PLAT (draft-ietf-v6ops-icmpext-xlat-v6only-source, 4.1).
-func (t *Translator) icmp6Unmapped(f *frame.Frame, h *header6, s *Scratch) Result {
+// icmp6Unmapped translates an ICMPv6 error of a router that has no IPv4 address, or only a link-local one of IPv6; all else from there
+// is dropped for reason. Without these errors, path MTU discovery would be blind toward everything between the host and the PLAT
+// (draft-ietf-v6ops-icmpext-xlat-v6only-source, 4.1).
+func (t *Translator) icmp6Unmapped(f *frame.Frame, h *header6, s *Scratch, reason clat.DropReason) Result {
+	if reason != clat.DropNoMapping && reason != clat.DropSource || !t.hasUnmapped {
+		return drop(reason)
+	}
 	p := f.Bytes()[h.hlen:]
-	if len(p) == 0 || !isError6(p[0]) || !t.hasUnmapped {
-		return drop(clat.DropNoMapping)
+	if !h.isFragment() && (len(p) == 0 || !isError6(p[0])) {
+		return drop(reason)
 	}
 	pair := eam.Pair4{Src: t.unmapped}
 	switch reason := t.m.Dst4(&pair.Dst, &h.src, &h.dst); {
 	case reason != clat.DropNone:
 		return drop(reason)
+	case h.isFragment():
+		return drop(clat.DropFragmentedICMP)
 	case h.hops <= t.hop:
 		return drop(clat.DropTTL)
 	case f.GSO != frame.NotSegmented || f.Checksum == frame.ChecksumPartial:
 		return drop(clat.DropOffload)
 	}
-	return t.icmp6(f, h, &pair, s)
+	return t.icmp6(f, h, &pair, s, true)
 }
 
 // retypeEcho changes the type of an echo message and its checksum; delta is what the pseudo-header adds or takes away.

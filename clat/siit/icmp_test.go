@@ -270,8 +270,13 @@ func TestUnmappedSource(t *testing.T) {
 		m := seal(router, host6, protoICMPv6, icmp(128, 0, 1, data(8)))
 		dropped(t, tr, ip6{src: router, next: protoICMPv6}.packet(m), clat.DropNoMapping)
 	})
-	t.Run("XLAT-7915-5.1-3/error from a link-local router", func(t *testing.T) {
-		dropped(t, tr, message(netip.MustParseAddr("fe80::1"), 3, 0), clat.DropSource)
+	t.Run("XLAT-V6SRC-4.1/link-local router", func(t *testing.T) {
+		near := netip.MustParseAddr("fe80::1")
+		if q := forwarded(t, tr, message(near, 2, 1400)); q.src != netip.MustParseAddr("192.0.0.8") || q.dst != host4 {
+			t.Errorf("%v to %v", q.src, q.dst)
+		}
+		dropped(t, tr, ip6{src: near, next: protoICMPv6}.packet(seal(near, host6, protoICMPv6, icmp(128, 0, 1, data(8)))), clat.DropSource)
+		dropped(t, tr, ip6{src: near, next: protoUDP}.packet(seal(near, host6, protoUDP, udp(data(8)))), clat.DropSource)
 	})
 	t.Run("XLAT-7915-5.1-4/error without hops", func(t *testing.T) {
 		p := message(router, 3, 0)
@@ -286,7 +291,7 @@ func TestUnmappedSource(t *testing.T) {
 	t.Run("XLAT-CK-7/fragment of an error", func(t *testing.T) {
 		p := ip6{src: router, next: protoICMPv6, extensions: []extension{fragmentHeader(0, true, 1)}}.packet(
 			seal(router, host6, protoICMPv6, icmp(3, 0, 0, append(quoted6(), 0, 0, 0, 0))))
-		dropped(t, tr, p, clat.DropNoMapping)
+		dropped(t, tr, p, clat.DropFragmentedICMP)
 	})
 	t.Run("SEC-6/no message at all", func(t *testing.T) {
 		dropped(t, tr, ip6{src: router, next: protoICMPv6}.packet(nil), clat.DropNoMapping)

@@ -14,18 +14,12 @@ import (
 //
 // Both translations keep the quote's transport part where it lies in the buffer, and write all headers anew in front of it.
 
-// icmpError6 translates an ICMPv4 error whose checksum was verified. An extension structure behind the quote (RFC 4884) is left out.
+// icmpError6 translates an ICMPv4 error whose checksum was verified.
 func (t *Translator) icmpError6(f *frame.Frame, h *header4, pair *eam.Pair6, to icmpTo, s *Scratch) Result {
 	icmp := f.Bytes()[h.hlen:]
-	quote := icmp[lenICMP:]
-	if n := int(icmp[5]) * 4; n > 0 {
-		if n > len(quote) {
-			return drop(clat.DropICMPInner)
-		}
-		quote = quote[:n]
-	}
+	quote, ext, ok := splitExtension(icmp[lenICMP:], int(icmp[5])*unit4)
 	var in header4
-	if !in.read(quote) || len(quote) < in.hlen+8 || protocolDiffers6(in.proto) {
+	if !ok || !in.read(quote) || len(quote) < in.hlen+8 || protocolDiffers6(in.proto) {
 		return drop(clat.DropICMPInner)
 	}
 	var inner eam.Pair6
@@ -53,38 +47,46 @@ func (t *Translator) icmpError6(f *frame.Frame, h *header4, pair *eam.Pair6, to 
 		updateEmbedded(data, in.proto, inner.Delta)
 	}
 
-	head := len6 + lenICMP + len6
+	m := message{quote: len6, at: h.hlen + lenICMP + in.hlen, data: data}
 	if six.fragment {
-		head += lenFragment
+		m.quote += lenFragment
 	}
-	data = data[:min(len(data), clat.MinMTU6-head)] // RFC 4443, 2.4 (c)
-	if !f.Reshape(h.hlen+lenICMP+in.hlen-head, head+len(data)) {
+	m.head = len6 + lenICMP + m.quote
+	if to.typ == icmp6Unreachable || to.typ == icmp6TimeExceeded { // the others have no place for a length attribute (RFC 4884, 4)
+		m.ext = ext
+	}
+	attribute, ok := m.place(f, clat.MinMTU6, unit6) // RFC 4443, 2.4 (c)
+	if !ok {
 		return drop(clat.DropTooBig)
 	}
+	word |= attribute << 24
 	p := f.Bytes()
-	outer := header6{src: pair.Src, dst: pair.Dst, tclass: h.tos, hops: h.ttl - t.hop, next: protoICMPv6}
+	outer := header6{src: pair.Src, dst: pair.Dst, tclass: t.trafficClass(h.tos), hops: h.ttl - t.hop, next: protoICMPv6}
 	write6(p, &outer, len(p)-len6)
 	write6(p[len6+lenICMP:], &six, payload)
 	writeICMP(p[len6:], to.typ, to.code, word, checksum.Pseudo6(&pair.Src, &pair.Dst, uint32(len(p)-len6), protoICMPv6))
 	return s.one(Forward, f)
 }
 
-// icmpError4 translates an ICMPv6 error whose checksum was verified. An extension structure behind the quote (RFC 4884) is left out.
-func (t *Translator) icmpError4(f *frame.Frame, h *header6, pair *eam.Pair4, s *Scratch) Result {
+// icmpError4 translates an ICMPv6 error whose checksum was verified. unmapped says that pair's source stands for a router without an
+// IPv4 address.
+func (t *Translator) icmpError4(f *frame.Frame, h *header6, pair *eam.Pair4, s *Scratch, unmapped bool) Result {
 	icmp := f.Bytes()[h.hlen:]
 	to, ok := errorTo4(icmp[0], icmp[1])
 	if !ok {
 		return drop(clat.DropICMPType)
 	}
-	quote := icmp[lenICMP:]
-	if n := int(icmp[4]) * 8; n > 0 && (icmp[0] == icmp6Unreachable || icmp[0] == icmp6TimeExceeded) {
-		if n > len(quote) {
-			return drop(clat.DropICMPInner)
-		}
-		quote = quote[:n]
+	length, extensible := 0, icmp[0] == icmp6Unreachable || icmp[0] == icmp6TimeExceeded
+	if extensible {
+		length = int(icmp[4]) * unit6
 	}
+	quote, ext, ok := splitExtension(icmp[lenICMP:], length)
+	if !ok {
+		return drop(clat.DropICMPInner)
+	}
+	// An error goes to the source of the packet that it is about: what it quotes to one of us says nothing to another.
 	var in header6
-	if _, reason := in.read(quote); reason != clat.DropNone || in.next == protoICMP {
+	if _, reason := in.read(quote); reason != clat.DropNone || in.next == protoICMP || in.src != h.dst {
 		return drop(clat.DropICMPInner)
 	}
 	var inner eam.Pair4
@@ -118,13 +120,17 @@ func (t *Translator) icmpError4(f *frame.Frame, h *header6, pair *eam.Pair4, s *
 		updateEmbedded(data, in.next, inner.Delta)
 	}
 
-	const head = len4 + lenICMP + len4
-	data = data[:min(len(data), t.mtu4-head)]
-	if !f.Reshape(h.hlen+lenICMP+in.hlen-head, head+len(data)) {
+	m := message{head: len4 + lenICMP + len4, quote: len4, at: h.hlen + lenICMP + in.hlen, data: data, ext: ext}
+	if unmapped && extensible && t.nodeID {
+		m.node = &h.src
+	}
+	attribute, ok := m.place(f, t.mtu4, unit4)
+	if !ok {
 		return drop(clat.DropTooBig)
 	}
+	word |= attribute << 16
 	p := f.Bytes()
-	outer := header4{src: pair.Src, dst: pair.Dst, tos: h.tclass, ttl: h.hops - t.hop, proto: protoICMP}
+	outer := header4{src: pair.Src, dst: pair.Dst, tos: t.trafficClass(h.tclass), ttl: h.hops - t.hop, proto: protoICMP}
 	if len(p) > maxUnfragmented4 {
 		outer.df = true
 	} else {

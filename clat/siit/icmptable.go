@@ -101,19 +101,12 @@ var pointerTo6 = [len4]uint8{
 }
 
 // pointerTo4 are offsets into an IPv6 header, and what they are in IPv4 (RFC 7915, 5.2, figure 6).
-var pointerTo4 = func() (t [len6]uint8) {
-	for i := range t {
-		switch {
-		case i >= 24:
-			t[i] = 16 // destination
-		case i >= 8:
-			t[i] = 12 // source
-		}
-	}
-	t[0], t[1], t[2], t[3] = 0, 1, noPointer, noPointer // version, traffic class, flow label
-	t[4], t[5], t[6], t[7] = 2, 2, 9, 8                 // Payload Length, Next Header, Hop Limit
-	return t
-}()
+var pointerTo4 = [len6]uint8{
+	0: 0, 1: 1, 2: noPointer, 3: noPointer, // version, traffic class, flow label
+	4: 2, 5: 2, 6: 9, 7: 8, // Payload Length, Next Header, Hop Limit
+	8: 12, 9: 12, 10: 12, 11: 12, 12: 12, 13: 12, 14: 12, 15: 12, 16: 12, 17: 12, 18: 12, 19: 12, 20: 12, 21: 12, 22: 12, 23: 12, // source
+	24: 16, 25: 16, 26: 16, 27: 16, 28: 16, 29: 16, 30: 16, 31: 16, 32: 16, 33: 16, 34: 16, 35: 16, 36: 16, 37: 16, 38: 16, 39: 16, // destination
+}
 
 // mtuTo6 is the MTU of a Packet Too Big made of a Fragmentation Needed (RFC 7915, 4.2). total is the length of the embedded packet,
 // from which the MTU follows where an old router gave none.
@@ -134,7 +127,7 @@ func plateauBelow(total int) int {
 			return p
 		}
 	}
-	return MinMTU4
+	return maxUnfragmented4
 }
 
 // mtuTo4 is the MTU of a Fragmentation Needed made of a Packet Too Big whose MTU is at least 1280 (RFC 7915, 5.2). The fragment header

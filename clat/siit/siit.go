@@ -30,13 +30,14 @@ type Result struct {
 	Out     []*frame.Frame
 }
 
-// MinMTU4 is the least IPv4 MTU for which nothing that IPv6 lets through must be fragmented on the way into IPv4, in octets.
-const MinMTU4 = clat.MinMTU6 - 20
+// MinMTU4 is the least IPv4 MTU that there is, in octets (RFC 791, 3.2). From 1260 up, nothing that IPv6 lets through must be fragmented
+// on the way into IPv4.
+const MinMTU4 = 68
 
 // Options are a Translator's settings. MTUs are in octets of an IP packet.
 type Options struct {
 	MTU6       int        // what the IPv6 side takes, 1280 to 65535
-	MTU4       int        // what the IPv4 side takes, 1260 to 65535
+	MTU4       int        // what the IPv4 side takes, 68 to 65535
 	LowestMTU6 int        // size to which IPv4 packets without DF are fragmented (lowest-ipv6-mtu of RFC 7915, 4); 1280 to MTU6
 	Self4      netip.Addr // source of our ICMPv4 errors; invalid: none are sent. Never an address of the host, which would ignore them
 	Self6      netip.Addr // source of our ICMPv6 errors; invalid: none are sent
@@ -44,11 +45,17 @@ type Options struct {
 	// UnmappedSource is the source of an ICMPv4 error that an IPv6 router without an IPv4 address caused; 192.0.0.8 by
 	// draft-ietf-v6ops-icmpext-xlat-v6only-source, 4.1. Invalid: such errors are dropped.
 	UnmappedSource netip.Addr
+	NodeID         bool // tell the router's IPv6 address in these errors by a Node Identification object; not in Fragmentation Needed
 
-	TTLTransparent bool // leave TTL and hop limit as they are
-	DropZeroUDP4   bool // drop IPv4 UDP without a checksum, instead of computing one (RFC 7915, 4.5)
-	PassZeroUDP6   bool // let IPv6 UDP without a checksum through (RFC 6935), instead of dropping it
-	NoErrors       bool // send no ICMP errors of our own
+	TTLTransparent bool  // leave TTL and hop limit as they are
+	SetTOS         bool  // give every packet TOS as its TOS or traffic class, instead of copying it (RFC 7915, 4.1 and 5.1)
+	TOS            uint8 // the octet for SetTOS
+
+	ClampMSS     bool // lower the MSS that a TCP SYN offers to what fits both MTUs
+	DropZeroUDP4 bool // drop IPv4 UDP without a checksum, instead of computing one (RFC 7915, 4.5)
+	PassZeroUDP6 bool // let IPv6 UDP without a checksum through (RFC 6935), instead of dropping it
+	NoErrors     bool // send no ICMP errors of our own
+	Prohibited6  bool // answer IPv6 packets that have no mapping with ICMPv6 "administratively prohibited" (RFC 7915, 5.4)
 }
 
 // Translator is RFC 7915 over one Table.
@@ -60,7 +67,12 @@ type Translator struct {
 	self6              [16]byte
 	errors4, errors6   bool // whether ICMP errors of our own are sent
 	hasUnmapped        bool
-	hop                uint8 // what is taken off TTL and hop limit
+	nodeID             bool
+	prohibited6        bool
+	setTOS             bool
+	tos                uint8
+	hop                uint8  // what is taken off TTL and hop limit
+	mss                uint16 // the most that a SYN may offer; 0: whatever it does
 
 	dropZeroUDP4, passZeroUDP6 bool
 }
@@ -84,7 +96,11 @@ func New(m *eam.Table, o Options) (*Translator, error) {
 	t := &Translator{
 		m: m, mtu6: o.MTU6, mtu4: o.MTU4, lowest: o.LowestMTU6, hop: 1,
 		errors4: o.Self4.IsValid() && !o.NoErrors, errors6: o.Self6.IsValid() && !o.NoErrors, hasUnmapped: o.UnmappedSource.IsValid(),
+		nodeID: o.NodeID, prohibited6: o.Prohibited6, setTOS: o.SetTOS, tos: o.TOS,
 		dropZeroUDP4: o.DropZeroUDP4, passZeroUDP6: o.PassZeroUDP6,
+	}
+	if o.ClampMSS {
+		t.mss = uint16(min(o.MTU6-len6, o.MTU4-len4) - lenTCP)
 	}
 	if o.Self4.IsValid() {
 		t.self4 = o.Self4.As4()
@@ -101,8 +117,8 @@ func New(m *eam.Table, o Options) (*Translator, error) {
 	return t, nil
 }
 
-// Translate takes a packet of either version and consumes f, which needs frame.Headroom before it. The caller makes sure that
-// s.Ready holds.
+// Translate takes a packet of either version and consumes f, which needs frame.Headroom before it and frame.Tailroom behind it. The
+// caller makes sure that s.Ready holds.
 func (t *Translator) Translate(f *frame.Frame, s *Scratch) Result {
 	switch f.Version() {
 	case 4:
@@ -111,6 +127,14 @@ func (t *Translator) Translate(f *frame.Frame, s *Scratch) Result {
 		return t.to4(f, s)
 	}
 	return drop(clat.DropVersion)
+}
+
+// trafficClass is the TOS or traffic class of a packet that came in with v.
+func (t *Translator) trafficClass(v uint8) uint8 {
+	if t.setTOS {
+		return t.tos
+	}
+	return v
 }
 
 func drop(r clat.DropReason) Result { return Result{Reason: r} }

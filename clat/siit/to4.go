@@ -25,8 +25,12 @@ func (t *Translator) to4(f *frame.Frame, s *Scratch) Result {
 	}
 	var pair eam.Pair4
 	if unmapped := t.m.To4(&pair, &h.src, &h.dst, false); unmapped != clat.DropNone {
-		if reason == clat.DropNone && unmapped == clat.DropNoMapping && h.next == protoICMPv6 && !h.isFragment() {
-			return t.icmp6Unmapped(f, &h, s)
+		switch {
+		case reason != clat.DropNone:
+		case h.next == protoICMPv6:
+			return t.icmp6Unmapped(f, &h, s, unmapped)
+		case t.prohibited6 && unmapped == clat.DropNoMapping:
+			return t.error6(f, &h, s, unmapped, icmp6Unreachable, code6AdminProhibited, 0)
 		}
 		return drop(unmapped)
 	}
@@ -43,7 +47,7 @@ func (t *Translator) to4(f *frame.Frame, s *Scratch) Result {
 		if h.isFragment() {
 			return drop(clat.DropFragmentedICMP)
 		}
-		return t.icmp6(f, &h, &pair, s)
+		return t.icmp6(f, &h, &pair, s, false)
 	}
 	p := f.Bytes()
 	transport := 0
@@ -54,11 +58,14 @@ func (t *Translator) to4(f *frame.Frame, s *Scratch) Result {
 		}
 		transport = n
 	}
-	wire := f.WireLen(h.hlen+transport) - h.hlen + len4
-	if wire > t.mtu4 {
-		return t.error6(f, &h, s, clat.DropTooBig, icmp6PacketTooBig, 0, uint32(max(t.mtu4-len4+len6, clat.MinMTU6)))
+	wire, r, fits := t.fits4(f, &h, transport, s)
+	if !fits {
+		return r
 	}
 	if h.offset == 0 {
+		if t.mss != 0 && h.next == protoTCP {
+			t.clampMSS(p[h.hlen:h.hlen+transport], f.Checksum)
+		}
 		switch {
 		case !hasZeroUDP(p[h.hlen:], h.next, f.Checksum):
 			updateTransport(p[h.hlen:], h.next, pair.Delta, f.Checksum)
@@ -71,10 +78,31 @@ func (t *Translator) to4(f *frame.Frame, s *Scratch) Result {
 	return t.send4(f, &h, &pair, h.next, wire, s)
 }
 
-// send4 puts the IPv4 header in front of what follows the IPv6 headers, which is translated already. proto is the transport
-// protocol's number in IPv4, wire the length of the largest IPv4 packet that f becomes.
+// fits4 answers packets that are too big for the IPv4 side. Those of at most 1280 octets cannot come any smaller, and are let through
+// to be fragmented in IPv4 (RFC 7915, 1.4 and 5.1.1). It looks at what will be on the wire, so at one segment of a super-packet, and
+// returns the length of that as IPv4. It must come before anything of the packet is changed: the error quotes it.
+func (t *Translator) fits4(f *frame.Frame, h *header6, transport int, s *Scratch) (wire int, r Result, fits bool) {
+	six := f.WireLen(h.hlen + transport)
+	wire = six - h.hlen + len4
+	switch {
+	case wire <= t.mtu4:
+		return wire, Result{}, true
+	case six > clat.MinMTU6:
+		return 0, t.error6(f, h, s, clat.DropTooBig, icmp6PacketTooBig, 0, uint32(max(t.mtu4-len4+len6, clat.MinMTU6))), false
+	case f.GSO == frame.NotSegmented:
+		return wire, Result{}, true
+	case f.GSO == frame.SegmentTCP && t.mtu4-len4-transport >= 8:
+		// Instead of fragments, smaller segments: the device may cut a byte stream anywhere.
+		f.SegSize = uint16(t.mtu4 - len4 - transport)
+		return t.mtu4, Result{}, true
+	}
+	return 0, drop(clat.DropTooBig), false
+}
+
+// send4 puts the IPv4 header in front of what follows the IPv6 headers, which is translated already, and fragments what is too big
+// for the IPv4 side. proto is the transport protocol's number in IPv4, wire the length of the largest IPv4 packet that f becomes.
 func (t *Translator) send4(f *frame.Frame, h *header6, pair *eam.Pair4, proto uint8, wire int, s *Scratch) Result {
-	four := header4{src: pair.Src, dst: pair.Dst, tos: h.tclass, ttl: h.hops - t.hop, proto: proto}
+	four := header4{src: pair.Src, dst: pair.Dst, tos: t.trafficClass(h.tclass), ttl: h.hops - t.hop, proto: proto}
 	switch {
 	case h.fragment:
 		four.id, four.offset, four.mf = uint16(h.id), h.offset, h.mf
@@ -82,6 +110,13 @@ func (t *Translator) send4(f *frame.Frame, h *header6, pair *eam.Pair4, proto ui
 		four.df = true
 	default:
 		four.id = s.id.next()
+	}
+	if wire > t.mtu4 {
+		p := f.Bytes()[h.hlen:]
+		if f.Checksum == frame.ChecksumPartial {
+			finishPartial(p, proto)
+		}
+		return t.fragment4(p, &four, s)
 	}
 	total := f.Len() - h.hlen + len4
 	if total > 65535 || !f.Reshape(h.hlen-len4, total) {

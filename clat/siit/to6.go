@@ -1,10 +1,7 @@
 package siit
 
 import (
-	"encoding/binary"
-
 	"uclat/clat"
-	"uclat/clat/checksum"
 	"uclat/clat/eam"
 	"uclat/clat/frame"
 )
@@ -57,6 +54,9 @@ func (t *Translator) to6(f *frame.Frame, s *Scratch) Result {
 		return r
 	}
 	if h.offset == 0 {
+		if t.mss != 0 && h.proto == protoTCP {
+			t.clampMSS(p[h.hlen:h.hlen+transport], f.Checksum)
+		}
 		switch {
 		case !hasZeroUDP(p[h.hlen:], h.proto, f.Checksum):
 			updateTransport(p[h.hlen:], h.proto, pair.Delta, f.Checksum)
@@ -101,7 +101,7 @@ func fragmentLen(h *header4) int {
 // allows that and its size demands it. next is the transport protocol's number in IPv6.
 func (t *Translator) send6(f *frame.Frame, h *header4, pair *eam.Pair6, next uint8, s *Scratch) Result {
 	six := header6{
-		tclass: h.tos, hops: h.ttl - t.hop, next: next,
+		tclass: t.trafficClass(h.tos), hops: h.ttl - t.hop, next: next,
 		fragment: h.isFragment(), mf: h.mf, offset: h.offset, id: uint32(h.id),
 	}
 	six.src, six.dst = pair.Src, pair.Dst
@@ -120,16 +120,4 @@ func (t *Translator) send6(f *frame.Frame, h *header4, pair *eam.Pair6, next uin
 	write6(f.Bytes(), &six, payload)
 	f.L4 = uint16(head)
 	return s.one(Forward, f)
-}
-
-// fillUDP6 computes the checksum that an unfragmented datagram came without (RFC 7915, 4.5). It covers what the UDP header says, which
-// may be less than the packet holds; false where it is more.
-func fillUDP6(p []byte, pair *eam.Pair6) bool {
-	n := int(binary.BigEndian.Uint16(p[4:]))
-	if n < 8 || n > len(p) {
-		return false
-	}
-	sum := checksum.Add(checksum.Pseudo6(&pair.Src, &pair.Dst, uint32(n), protoUDP), checksum.Sum(p[:n]))
-	putChecksum(p[checksumAtUDP:], ^sum, protoUDP)
-	return true
 }

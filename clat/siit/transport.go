@@ -8,44 +8,24 @@ import (
 	"uclat/clat/frame"
 )
 
-// Offsets of the checksum field in a transport header.
-const (
-	checksumAtTCP  = 16
-	checksumAtUDP  = 6
-	checksumAtICMP = 2
-)
-
-// checksumAt is the offset of the checksum field in the headers that have one over the addresses; false for all others, which are
-// left alone.
-func checksumAt(proto uint8) (int, bool) {
-	switch proto {
-	case protoTCP:
-		return checksumAtTCP, true
-	case protoUDP:
-		return checksumAtUDP, true
-	}
-	return 0, false
-}
-
 // checkOffload says whether what the device said of f fits the packet: only plain TCP and UDP come segmented or with a partial
 // checksum. l4 is the offset of the transport header, proto its protocol.
 func checkOffload(f *frame.Frame, l4 int, proto uint8, fragment bool) clat.DropReason {
 	if f.GSO == frame.NotSegmented && f.Checksum != frame.ChecksumPartial {
 		return clat.DropNone
 	}
-	at, ok := checksumAt(proto)
-	gso := frame.SegmentTCP
+	at, gso := checksumAtTCP, frame.SegmentTCP
 	if proto == protoUDP {
-		gso = frame.SegmentUDP
+		at, gso = checksumAtUDP, frame.SegmentUDP
 	}
-	if !ok || fragment || int(f.L4) != l4 || int(f.ChecksumAt) != at || f.GSO != frame.NotSegmented && (f.GSO != gso || f.SegSize == 0) {
+	if proto != protoTCP && proto != protoUDP || fragment || int(f.L4) != l4 || int(f.ChecksumAt) != at || f.GSO != frame.NotSegmented && (f.GSO != gso || f.SegSize == 0) {
 		return clat.DropOffload
 	}
 	return clat.DropNone
 }
 
-// transportLen is the length in octets of the TCP or UDP header at the start of p; false where p is too short for it. Of other
-// protocols nothing is asked. Fragment is true for a first fragment, which may end within the header, but not before its checksum:
+// transportLen is the length in octets of the transport header at the start of p, 0 where it does not matter; false where p is too
+// short for it. Of protocols without a checksum over the addresses nothing is asked. Fragment is true for a first fragment, which may end within the header, but not before its checksum:
 // that could not be kept right.
 func transportLen(p []byte, proto uint8, fragment bool) (int, bool) {
 	switch proto {
@@ -53,48 +33,52 @@ func transportLen(p []byte, proto uint8, fragment bool) (int, bool) {
 		if fragment {
 			return 0, len(p) >= checksumAtTCP+2
 		}
-		if len(p) < 20 {
+		if len(p) < lenTCP {
 			return 0, false
 		}
 		n := int(p[12]>>4) * 4
-		return n, n >= 20 && n <= len(p)
-	case protoUDP:
+		return n, n >= lenTCP && n <= len(p)
+	case protoUDP, protoUDPLite, protoDCCP:
 		return 8, len(p) >= 8
 	}
 	return 0, true
 }
 
-// updateTransport brings the checksum of the TCP or UDP header at the start of p, which transportLen approved, in line with new
-// addresses. A partial checksum is a sum that is not inverted yet.
-func updateTransport(p []byte, proto uint8, delta uint16, state frame.Checksum) {
-	at, ok := checksumAt(proto)
-	if !ok {
+// clampMSS lowers the maximum segment size that a SYN offers (RFC 9293, 3.7.1) to what fits both sides of the translator. p is the TCP
+// header, empty where a fragment has only a part of it. Options that make no sense end the search.
+func (t *Translator) clampMSS(p []byte, state frame.Checksum) {
+	const (
+		flags, syn      = 13, 0x02
+		kindEnd, kindNo = 0, 1
+		kindMSS, lenMSS = 2, 4
+	)
+	if len(p) < lenTCP || p[flags]&syn == 0 {
 		return
 	}
-	field := binary.BigEndian.Uint16(p[at:])
-	if state == frame.ChecksumPartial {
-		binary.BigEndian.PutUint16(p[at:], checksum.Add(field, delta))
+	for at := lenTCP; at < len(p) && p[at] != kindEnd; {
+		if p[at] == kindNo {
+			at++
+			continue
+		}
+		if at+1 >= len(p) || p[at+1] < 2 || at+int(p[at+1]) > len(p) {
+			return
+		}
+		if p[at] != kindMSS || p[at+1] != lenMSS {
+			at += int(p[at+1])
+			continue
+		}
+		old := binary.BigEndian.Uint16(p[at+2:])
+		if old <= t.mss {
+			return
+		}
+		binary.BigEndian.PutUint16(p[at+2:], t.mss)
+		if state != frame.ChecksumPartial { // a partial checksum does not cover it yet
+			delta := checksum.Sub(t.mss, old)
+			if at%2 != 0 {
+				delta = delta<<8 | delta>>8 // at an odd place, the octets change their parts in the sum (RFC 1071, 2 (B))
+			}
+			putChecksum(p[checksumAtTCP:], checksum.Update(binary.BigEndian.Uint16(p[checksumAtTCP:]), delta), protoTCP)
+		}
 		return
 	}
-	putChecksum(p[at:], checksum.Update(field, delta), proto)
-}
-
-// putChecksum writes a finished checksum to the start of p.
-func putChecksum(p []byte, field uint16, proto uint8) {
-	if field == 0 && proto == protoUDP {
-		field = 0xffff // zero would say that there is none (RFC 768)
-	}
-	binary.BigEndian.PutUint16(p, field)
-}
-
-// finishPartial makes a partial checksum a finished one, for a packet that leaves in pieces, of which no device could do it.
-func finishPartial(p []byte, proto uint8) {
-	if at, ok := checksumAt(proto); ok {
-		putChecksum(p[at:], ^checksum.Sum(p), proto)
-	}
-}
-
-// hasZeroUDP says whether p starts with the header of a UDP datagram that carries no checksum.
-func hasZeroUDP(p []byte, proto uint8, state frame.Checksum) bool {
-	return proto == protoUDP && state != frame.ChecksumPartial && binary.BigEndian.Uint16(p[checksumAtUDP:]) == 0
 }

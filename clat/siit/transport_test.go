@@ -159,7 +159,7 @@ func TestUnknownProtocols(t *testing.T) {
 		t.Run(fmt.Sprintf("XLAT-7915-4.5-ip/46/%d", proto), func(t *testing.T) {
 			p := ip4{proto: proto, df: true}.packet(payload)
 			switch proto {
-			case protoICMP, protoTCP, protoUDP:
+			case protoICMP, protoTCP, protoUDP, protoUDPLite, protoDCCP:
 			case protoIGMP:
 				dropped(t, tr, p, clat.DropIGMP)
 			case 0, 43, 44, 58, 60:
@@ -173,7 +173,7 @@ func TestUnknownProtocols(t *testing.T) {
 		t.Run(fmt.Sprintf("XLAT-7915-4.5-ip/64/%d", proto), func(t *testing.T) {
 			p := ip6{next: proto}.packet(payload)
 			switch proto {
-			case protoTCP, protoUDP, protoICMPv6:
+			case protoTCP, protoUDP, protoUDPLite, protoDCCP, protoICMPv6:
 			case 0, 43, 44, 60: // extension headers, which payload is not
 			case protoICMP:
 				dropped(t, tr, p, clat.DropProtocol)
