@@ -16,6 +16,31 @@ func illegalSource6(a *[16]byte) bool {
 // isLinkLocal6 is what may not be the source of a packet that leaves its link (RFC 4291, 2.5.6).
 func isLinkLocal6(a *[16]byte) bool { return a[0] == 0xfe && a[1]&0xc0 == 0x80 }
 
+// noHost says what p consists of, where that cannot be an address of a packet that crosses a router; empty otherwise.
+func noHost(p netip.Prefix) string {
+	for _, r := range noHostPrefixes {
+		if r.prefix.Contains(p.Addr()) && r.prefix.Bits() <= p.Bits() {
+			return r.name
+		}
+	}
+	return ""
+}
+
+var noHostPrefixes = [...]struct {
+	prefix netip.Prefix
+	name   string
+}{
+	{netip.MustParsePrefix("0.0.0.0/8"), "this network"},
+	{netip.MustParsePrefix("127.0.0.0/8"), "loopback"},
+	{netip.MustParsePrefix("169.254.0.0/16"), "link-local"},
+	{netip.MustParsePrefix("224.0.0.0/4"), "multicast"},
+	{netip.MustParsePrefix("240.0.0.0/4"), "reserved"},
+	{netip.MustParsePrefix("::/128"), "unspecified"},
+	{netip.MustParsePrefix("::1/128"), "loopback"},
+	{netip.MustParsePrefix("fe80::/10"), "link-local"},
+	{netip.MustParsePrefix("ff00::/8"), "multicast"},
+}
+
 // neverRemote is what no host behind a NAT64 can have as its address: this network, loopback, link-local, multicast, class E and
 // 192.0.0.0/29, which is for IPv4 continuity within a host (RFC 6052, 5.1; RFC 7335).
 func neverRemote(a [4]byte) bool {

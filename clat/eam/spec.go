@@ -142,6 +142,11 @@ func newEntry(m Mapping, ours bool) (*entry, error) {
 	case m.IPv6.Masked() != m.IPv6:
 		return nil, fmt.Errorf("%v has bits set behind its length: write %v", m.IPv6, m.IPv6.Masked())
 	}
+	for _, p := range []netip.Prefix{m.IPv4, m.IPv6} {
+		if name := noHost(p); name != "" {
+			return nil, fmt.Errorf("%v is %s, which no packet may cross a router with", p, name)
+		}
+	}
 	e := &entry{ours: ours, v4: m.IPv4.Addr().As4(), v6: m.IPv6.Addr().As16(), bits4: uint8(m.IPv4.Bits()), bits6: uint8(m.IPv6.Bits())}
 	if m.Embed {
 		p, err := pref64.From(m.IPv6)
