@@ -82,26 +82,26 @@ func TestMappings(t *testing.T) {
 		spec                 Spec
 		src, dst, src6, dst6 string
 	}{
-		{"XLAT-7757-3-1/one host", hostSpec(), "192.0.0.2", "198.51.100.5", "2001:db8:1:2::c1a7", "64:ff9b::c633:6405"},
+		{"RFC 7757, 3/one host", hostSpec(), "192.0.0.2", "198.51.100.5", "2001:db8:1:2::c1a7", "64:ff9b::c633:6405"},
 		{"CLAT-6877-1/clients behind a /96", clientsSpec("2001:db8:c:0:0:1::/96"), "100.64.0.1", "8.8.8.8", "2001:db8:c::1:6440:1", "2001:db8:64::808:808"},
 		{"CLAT-6877-1/clients behind a /64", clientsSpec("2001:db8:c::/64"), "100.127.255.254", "8.8.8.8", "2001:db8:c:0:64:7fff:fe00:0", "2001:db8:64::808:808"},
 		{"CLAT-6877-1/clients behind a /48", clientsSpec("2001:db8:c::/48"), "100.64.3.4", "8.8.8.8", "2001:db8:c:6440:3:400::", "2001:db8:64::808:808"},
-		{"XLAT-7757-3-1/1", withEAMT, "192.0.2.1", "8.8.8.8", "2001:db8:aaaa::", "64:ff9b::808:808"},
-		{"XLAT-7757-3-1/2", withEAMT, "192.0.2.2", "8.8.8.8", "2001:db8:bbbb::b", "64:ff9b::808:808"},
-		{"XLAT-7757-3-1/3", withEAMT, "192.0.2.16", "8.8.8.8", "2001:db8:cccc::", "64:ff9b::808:808"},
-		{"XLAT-7757-3-1/3", withEAMT, "192.0.2.31", "8.8.8.8", "2001:db8:cccc::f", "64:ff9b::808:808"},
-		{"XLAT-7757-3-1/4", withEAMT, "192.0.2.130", "8.8.8.8", "2001:db8:dddd:0:800::", "64:ff9b::808:808"},
-		{"XLAT-7757-3-1/4", withEAMT, "192.0.2.191", "8.8.8.8", "2001:db8:dddd:0:fc00::", "64:ff9b::808:808"},
-		{"XLAT-7757-3-1/5", withEAMT, "192.0.2.193", "8.8.8.8", "2001:db8:eeee:8:8000::", "64:ff9b::808:808"},
-		{"XLAT-7757-3-1/5", withEAMT, "192.0.2.199", "8.8.8.8", "2001:db8:eeee:b:8000::", "64:ff9b::808:808"},
-		{"XLAT-7757-3-1/6", withEAMT, "192.0.2.225", "8.8.8.8", "64:ff9b::1", "64:ff9b::808:808"},
-		{"XLAT-7757-3-1/wins over PREF64", withEAMT, "192.0.2.1", "192.0.2.2", "2001:db8:aaaa::", "2001:db8:bbbb::b"},
-		{"XLAT-7757-3-1/wins over PREF64", withEAMT, "192.0.2.1", "192.0.2.224", "2001:db8:aaaa::", "64:ff9b::"},
-		{"XLAT-7757-3-1/beside the entries", withEAMT, "192.0.2.1", "192.0.2.3", "2001:db8:aaaa::", "64:ff9b::c000:203"},
+		{"RFC 7757, 3/1", withEAMT, "192.0.2.1", "8.8.8.8", "2001:db8:aaaa::", "64:ff9b::808:808"},
+		{"RFC 7757, 3/2", withEAMT, "192.0.2.2", "8.8.8.8", "2001:db8:bbbb::b", "64:ff9b::808:808"},
+		{"RFC 7757, 3/3", withEAMT, "192.0.2.16", "8.8.8.8", "2001:db8:cccc::", "64:ff9b::808:808"},
+		{"RFC 7757, 3/3", withEAMT, "192.0.2.31", "8.8.8.8", "2001:db8:cccc::f", "64:ff9b::808:808"},
+		{"RFC 7757, 3/4", withEAMT, "192.0.2.130", "8.8.8.8", "2001:db8:dddd:0:800::", "64:ff9b::808:808"},
+		{"RFC 7757, 3/4", withEAMT, "192.0.2.191", "8.8.8.8", "2001:db8:dddd:0:fc00::", "64:ff9b::808:808"},
+		{"RFC 7757, 3/5", withEAMT, "192.0.2.193", "8.8.8.8", "2001:db8:eeee:8:8000::", "64:ff9b::808:808"},
+		{"RFC 7757, 3/5", withEAMT, "192.0.2.199", "8.8.8.8", "2001:db8:eeee:b:8000::", "64:ff9b::808:808"},
+		{"RFC 7757, 3/6", withEAMT, "192.0.2.225", "8.8.8.8", "64:ff9b::1", "64:ff9b::808:808"},
+		{"RFC 7757, 3/wins over PREF64", withEAMT, "192.0.2.1", "192.0.2.2", "2001:db8:aaaa::", "2001:db8:bbbb::b"},
+		{"RFC 7757, 3/wins over PREF64", withEAMT, "192.0.2.1", "192.0.2.224", "2001:db8:aaaa::", "64:ff9b::"},
+		{"RFC 7757, 3/beside the entries", withEAMT, "192.0.2.1", "192.0.2.3", "2001:db8:aaaa::", "64:ff9b::c000:203"},
 	} {
 		t.Run(c.id+"/"+c.src+" to "+c.dst, func(t *testing.T) { there(t, table(t, c.spec), c.src, c.dst, c.src6, c.dst6) })
 	}
-	t.Run("XLAT-7757-3-1/longest match", func(t *testing.T) {
+	t.Run("RFC 7757, 3/longest match", func(t *testing.T) {
 		s := hostSpec()
 		s.Map = []Mapping{
 			pair("203.0.113.0/24", "2001:db8:a::/64", false),
@@ -113,7 +113,7 @@ func TestMappings(t *testing.T) {
 		there(t, m, "192.0.0.2", "203.0.113.18", "2001:db8:1:2::c1a7", "2001:db8:b:0:2000::")
 		there(t, m, "192.0.0.2", "203.0.113.17", "2001:db8:1:2::c1a7", "2001:db8:b:0:1000::")
 	})
-	t.Run("XLAT-7757-3-1/a prefix for one host", func(t *testing.T) {
+	t.Run("RFC 7757, 3/a prefix for one host", func(t *testing.T) {
 		s := hostSpec()
 		s.Ours[0].IPv6 = netip.MustParsePrefix("2001:db8:9::/64")
 		m := table(t, s)
@@ -124,7 +124,7 @@ func TestMappings(t *testing.T) {
 			t.Errorf("%v, %v", reason, netip.AddrFrom4(p.Dst))
 		}
 	})
-	t.Run("XLAT-7757-3-1/bits behind the suffix", func(t *testing.T) {
+	t.Run("RFC 7757, 3/bits behind the suffix", func(t *testing.T) {
 		m := table(t, withEAMT)
 		var p Pair4
 		src, dst := a6("64:ff9b::8.8.8.8"), a6("2001:db8:dddd:0:bff:1:2:3")
@@ -204,7 +204,7 @@ func TestDelta(t *testing.T) {
 		}
 		before, after := sum(own4[:], remote[:]), sum(six.Src[:], six.Dst[:])
 		if (before+uint32(six.Delta))%0xffff != after || (after+uint32(four.Delta))%0xffff != before {
-			t.Fatalf("XLAT-CK-1: %v behind %v: %#x and %#x, sums %#x and %#x", remote, p, six.Delta, four.Delta, before, after)
+			t.Fatalf("RFC 7915, 4.5: %v behind %v: %#x and %#x, sums %#x and %#x", remote, p, six.Delta, four.Delta, before, after)
 		}
 	}
 }

@@ -47,59 +47,59 @@ func TestRefused(t *testing.T) {
 		src, dst string
 		want     clat.DropReason
 	}{
-		{"XLAT-7915-4.1-3", hostSpec(), way46, "192.0.0.4", "8.8.8.8", clat.DropSource},
-		{"XLAT-7915-4.1-3", hostSpec(), way46, "0.0.0.0", "8.8.8.8", clat.DropSource},
-		{"XLAT-7915-4.1-3", hostSpec(), way46, "127.1.2.3", "8.8.8.8", clat.DropSource},
-		{"XLAT-7915-4.1-3", hostSpec(), way46, "239.1.2.3", "8.8.8.8", clat.DropSource},
-		{"XLAT-7915-4.1-3/self", hostSpec(), way46, "192.0.0.3", "8.8.8.8", clat.DropSource},
-		{"XLAT-7915-4.1-3/self among clients", clients, way46, "100.64.46.5", "8.8.8.8", clat.DropSource},
-		{"XLAT-7915-4.2-igmp", hostSpec(), way46, "192.0.0.2", "224.0.0.0", clat.DropMulticast},
-		{"XLAT-7915-4.2-igmp", hostSpec(), way46, "192.0.0.2", "239.255.255.255", clat.DropMulticast},
-		{"XLAT-7915-4.2-igmp", hostSpec(), way46, "192.0.0.2", "255.255.255.255", clat.DropMulticast},
-		{"XLAT-7915-4.4-1", hostSpec(), way46, "192.0.0.2", "255.255.255.254", clat.DropNoMapping},
-		{"XLAT-7915-4.4-1", hostSpec(), way46, "192.0.0.2", "169.254.169.254", clat.DropNoMapping},
-		{"XLAT-7757-4-1/own", hostSpec(), way46, "192.0.0.2", "192.0.0.2", clat.DropHairpin},
-		{"XLAT-7757-4-1/self", hostSpec(), way46, "192.0.0.2", "192.0.0.3", clat.DropHairpin},
-		{"XLAT-7757-4-1/another client", clients, way46, "100.64.0.1", "100.64.0.2", clat.DropHairpin},
-		{"XLAT-7757-4-1/a client with a mapping", clients, way46, "100.64.0.1", "100.64.9.9", clat.DropHairpin},
-		{"XLAT-7757-3-1/a mapped stranger", clients, way46, "100.64.0.1", "203.0.113.7", clat.DropNone},
+		{"RFC 7915, 4.1", hostSpec(), way46, "192.0.0.4", "8.8.8.8", clat.DropSource},
+		{"RFC 7915, 4.1", hostSpec(), way46, "0.0.0.0", "8.8.8.8", clat.DropSource},
+		{"RFC 7915, 4.1", hostSpec(), way46, "127.1.2.3", "8.8.8.8", clat.DropSource},
+		{"RFC 7915, 4.1", hostSpec(), way46, "239.1.2.3", "8.8.8.8", clat.DropSource},
+		{"RFC 7915, 4.1/self", hostSpec(), way46, "192.0.0.3", "8.8.8.8", clat.DropSource},
+		{"RFC 7915, 4.1/self among clients", clients, way46, "100.64.46.5", "8.8.8.8", clat.DropSource},
+		{"RFC 7915, 4.2", hostSpec(), way46, "192.0.0.2", "224.0.0.0", clat.DropMulticast},
+		{"RFC 7915, 4.2", hostSpec(), way46, "192.0.0.2", "239.255.255.255", clat.DropMulticast},
+		{"RFC 7915, 4.2", hostSpec(), way46, "192.0.0.2", "255.255.255.255", clat.DropMulticast},
+		{"RFC 7915, 4.4", hostSpec(), way46, "192.0.0.2", "255.255.255.254", clat.DropNoMapping},
+		{"RFC 7915, 4.4", hostSpec(), way46, "192.0.0.2", "169.254.169.254", clat.DropNoMapping},
+		{"RFC 7757, 4/own", hostSpec(), way46, "192.0.0.2", "192.0.0.2", clat.DropHairpin},
+		{"RFC 7757, 4/self", hostSpec(), way46, "192.0.0.2", "192.0.0.3", clat.DropHairpin},
+		{"RFC 7757, 4/another client", clients, way46, "100.64.0.1", "100.64.0.2", clat.DropHairpin},
+		{"RFC 7757, 4/a client with a mapping", clients, way46, "100.64.0.1", "100.64.9.9", clat.DropHairpin},
+		{"RFC 7757, 3/a mapped stranger", clients, way46, "100.64.0.1", "203.0.113.7", clat.DropNone},
 
-		{"XLAT-7915-5.1-3", hostSpec(), way64, "::", own6, clat.DropSource},
-		{"XLAT-7915-5.1-3", hostSpec(), way64, "::1", own6, clat.DropSource},
-		{"XLAT-7915-5.1-3", hostSpec(), way64, "fe80::1", own6, clat.DropSource},
-		{"XLAT-7915-5.1-3", hostSpec(), way64, "fec0::1", own6, clat.DropNoMapping},
-		{"XLAT-7915-5.1-3", hostSpec(), way64, "ff0e::1", own6, clat.DropSource},
-		{"XLAT-7915-5.6-1", hostSpec(), way64, "2001:db8::9", own6, clat.DropNoMapping},
-		{"XLAT-7915-5.6-1", hostSpec(), way64, peer6, "2001:db8:1:2::c1a8", clat.DropNoMapping},
-		{"XLAT-7915-5.6-1", hostSpec(), way64, peer6, "ff0e::1", clat.DropMulticast},
-		{"XLAT-7915-5.6-1/own IPv4 not within 100.64.0.0/10", clients, way64, "2001:db8:64::8.8.8.8", "2001:db8:c:0:8:808:800:0", clat.DropNoMapping},
-		{"XLAT-6052-5.1-1", hostSpec(), way64, "64:ff9b::0.1.2.3", own6, clat.DropSpoofed},
-		{"XLAT-6052-5.1-1", hostSpec(), way64, "64:ff9b::127.0.0.1", own6, clat.DropSpoofed},
-		{"XLAT-6052-5.1-1", hostSpec(), way64, "64:ff9b::169.254.0.1", own6, clat.DropSpoofed},
-		{"XLAT-6052-5.1-1", hostSpec(), way64, "64:ff9b::224.0.0.1", own6, clat.DropSpoofed},
-		{"XLAT-6052-5.1-1", hostSpec(), way64, "64:ff9b::240.0.0.1", own6, clat.DropSpoofed},
-		{"XLAT-6052-5.1-1", hostSpec(), way64, "64:ff9b::255.255.255.255", own6, clat.DropSpoofed},
-		{"XLAT-6052-5.1-1", hostSpec(), way64, "64:ff9b::192.0.0.7", own6, clat.DropSpoofed},
-		{"XLAT-6052-5.1-1", hostSpec(), way64, "64:ff9b::192.0.0.8", own6, clat.DropNone},
-		{"XLAT-6052-5.1-1", hostSpec(), way64, "64:ff9b::192.0.0.2", own6, clat.DropSpoofed},
-		{"XLAT-6052-5.1-1", hostSpec(), way64, own6, own6, clat.DropSpoofed},
-		{"XLAT-6052-5.1-1/a client", clients, way64, "2001:db8:64::100.64.0.1", "2001:db8:c:0:64:4000:100:0", clat.DropSpoofed},
-		{"XLAT-6052-5.1-1/self among clients", clients, way64, "2001:db8:64::100.64.46.5", "2001:db8:c:0:64:4000:100:0", clat.DropSpoofed},
-		{"XLAT-6052-5.1-1/a client with a mapping", clients, way64, "2001:db8:64::100.64.9.9", "2001:db8:c:0:64:4000:100:0", clat.DropSpoofed},
-		{"XLAT-6052-5.1-1/a client's other address", clients, way64, "2001:db8:d::9", "2001:db8:c:0:64:4000:100:0", clat.DropSpoofed},
-		{"XLAT-6052-5.1-1/to self among clients", clients, way64, "2001:db8:64::8.8.8.8", "2001:db8:c:0:64:402e:500:0", clat.DropHairpin},
+		{"RFC 7915, 5.1", hostSpec(), way64, "::", own6, clat.DropSource},
+		{"RFC 7915, 5.1", hostSpec(), way64, "::1", own6, clat.DropSource},
+		{"RFC 7915, 5.1", hostSpec(), way64, "fe80::1", own6, clat.DropSource},
+		{"RFC 7915, 5.1", hostSpec(), way64, "fec0::1", own6, clat.DropNoMapping},
+		{"RFC 7915, 5.1", hostSpec(), way64, "ff0e::1", own6, clat.DropSource},
+		{"RFC 7915, 5.6", hostSpec(), way64, "2001:db8::9", own6, clat.DropNoMapping},
+		{"RFC 7915, 5.6", hostSpec(), way64, peer6, "2001:db8:1:2::c1a8", clat.DropNoMapping},
+		{"RFC 7915, 5.6", hostSpec(), way64, peer6, "ff0e::1", clat.DropMulticast},
+		{"RFC 7915, 5.6/own IPv4 not within 100.64.0.0/10", clients, way64, "2001:db8:64::8.8.8.8", "2001:db8:c:0:8:808:800:0", clat.DropNoMapping},
+		{"RFC 6052, 5.1", hostSpec(), way64, "64:ff9b::0.1.2.3", own6, clat.DropSpoofed},
+		{"RFC 6052, 5.1", hostSpec(), way64, "64:ff9b::127.0.0.1", own6, clat.DropSpoofed},
+		{"RFC 6052, 5.1", hostSpec(), way64, "64:ff9b::169.254.0.1", own6, clat.DropSpoofed},
+		{"RFC 6052, 5.1", hostSpec(), way64, "64:ff9b::224.0.0.1", own6, clat.DropSpoofed},
+		{"RFC 6052, 5.1", hostSpec(), way64, "64:ff9b::240.0.0.1", own6, clat.DropSpoofed},
+		{"RFC 6052, 5.1", hostSpec(), way64, "64:ff9b::255.255.255.255", own6, clat.DropSpoofed},
+		{"RFC 6052, 5.1", hostSpec(), way64, "64:ff9b::192.0.0.7", own6, clat.DropSpoofed},
+		{"RFC 6052, 5.1", hostSpec(), way64, "64:ff9b::192.0.0.8", own6, clat.DropNone},
+		{"RFC 6052, 5.1", hostSpec(), way64, "64:ff9b::192.0.0.2", own6, clat.DropSpoofed},
+		{"RFC 6052, 5.1", hostSpec(), way64, own6, own6, clat.DropSpoofed},
+		{"RFC 6052, 5.1/a client", clients, way64, "2001:db8:64::100.64.0.1", "2001:db8:c:0:64:4000:100:0", clat.DropSpoofed},
+		{"RFC 6052, 5.1/self among clients", clients, way64, "2001:db8:64::100.64.46.5", "2001:db8:c:0:64:4000:100:0", clat.DropSpoofed},
+		{"RFC 6052, 5.1/a client with a mapping", clients, way64, "2001:db8:64::100.64.9.9", "2001:db8:c:0:64:4000:100:0", clat.DropSpoofed},
+		{"RFC 6052, 5.1/a client's other address", clients, way64, "2001:db8:d::9", "2001:db8:c:0:64:4000:100:0", clat.DropSpoofed},
+		{"RFC 6052, 5.1/to self among clients", clients, way64, "2001:db8:64::8.8.8.8", "2001:db8:c:0:64:402e:500:0", clat.DropHairpin},
 
 		// What is quoted in an error went the other way, and may hold what no packet may.
-		{"XLAT-7915-4.3-1", hostSpec(), quote46, "8.8.8.8", "192.0.0.2", clat.DropNone},
-		{"XLAT-7915-4.1-3", hostSpec(), quote46, "127.0.0.1", "192.0.0.2", clat.DropNone},
-		{"XLAT-7915-4.3-6", hostSpec(), quote46, "192.0.0.2", "8.8.8.8", clat.DropSpoofed},
-		{"XLAT-7915-4.3-6", hostSpec(), quote46, "8.8.8.8", "9.9.9.9", clat.DropNoMapping},
-		{"XLAT-7915-4.3-6", hostSpec(), quote46, "8.8.8.8", "192.0.0.3", clat.DropHairpin},
-		{"XLAT-7915-4.3-1", hostSpec(), quote64, own6, peer6, clat.DropNone},
-		{"XLAT-7915-4.1-3", hostSpec(), quote64, own6, "64:ff9b::127.0.0.1", clat.DropNone},
-		{"XLAT-7915-4.3-6", hostSpec(), quote64, peer6, own6, clat.DropNoMapping},
-		{"XLAT-7915-4.3-6", hostSpec(), quote64, own6, "2001:db8::9", clat.DropNoMapping},
-		{"XLAT-7915-4.3-6", hostSpec(), quote64, own6, own6, clat.DropHairpin},
+		{"RFC 7915, 4.3", hostSpec(), quote46, "8.8.8.8", "192.0.0.2", clat.DropNone},
+		{"RFC 7915, 4.1", hostSpec(), quote46, "127.0.0.1", "192.0.0.2", clat.DropNone},
+		{"RFC 7915, 4.3", hostSpec(), quote46, "192.0.0.2", "8.8.8.8", clat.DropSpoofed},
+		{"RFC 7915, 4.3", hostSpec(), quote46, "8.8.8.8", "9.9.9.9", clat.DropNoMapping},
+		{"RFC 7915, 4.3", hostSpec(), quote46, "8.8.8.8", "192.0.0.3", clat.DropHairpin},
+		{"RFC 7915, 4.3", hostSpec(), quote64, own6, peer6, clat.DropNone},
+		{"RFC 7915, 4.1", hostSpec(), quote64, own6, "64:ff9b::127.0.0.1", clat.DropNone},
+		{"RFC 7915, 4.3", hostSpec(), quote64, peer6, own6, clat.DropNoMapping},
+		{"RFC 7915, 4.3", hostSpec(), quote64, own6, "2001:db8::9", clat.DropNoMapping},
+		{"RFC 7915, 4.3", hostSpec(), quote64, own6, own6, clat.DropHairpin},
 
 		// A PLAT's hosts speak IPv6.
 		{"CLAT-6877-1/PLAT", plat, way64, own6, peer6, clat.DropNone},
@@ -120,13 +120,13 @@ func TestRefused(t *testing.T) {
 		{"PLAT-7", plat, way46, "8.8.8.8", "9.9.9.9", clat.DropNoMapping},
 		{"PLAT-7", plat, way46, "8.8.8.8", "192.0.0.3", clat.DropHairpin},
 
-		{"XLAT-WKP1918-1/translate", hostSpec(), way46, "192.0.0.2", "10.0.0.1", clat.DropNone},
-		{"XLAT-WKP1918-1/translate", hostSpec(), way64, "64:ff9b::10.0.0.1", own6, clat.DropNone},
-		{"XLAT-6052-3.1-1/reject", reject, way46, "192.0.0.2", "10.0.0.1", clat.DropNonGlobal},
-		{"XLAT-6052-3.1-1/reject", reject, way64, "64:ff9b::10.0.0.1", own6, clat.DropNonGlobal},
-		{"XLAT-6052-3.1-1/reject", reject, way46, "192.0.0.2", "8.8.8.8", clat.DropNone},
-		{"XLAT-8215-5-1/reject", own, way46, "192.0.0.2", "10.0.0.1", clat.DropNone},
-		{"XLAT-8215-5-1/reject", own, way64, "64:ff9b:1:a00:0:100::", own6, clat.DropNone},
+		{"RFC 6052, 3.1/translate", hostSpec(), way46, "192.0.0.2", "10.0.0.1", clat.DropNone},
+		{"RFC 6052, 3.1/translate", hostSpec(), way64, "64:ff9b::10.0.0.1", own6, clat.DropNone},
+		{"RFC 6052, 3.1/reject", reject, way46, "192.0.0.2", "10.0.0.1", clat.DropNonGlobal},
+		{"RFC 6052, 3.1/reject", reject, way64, "64:ff9b::10.0.0.1", own6, clat.DropNonGlobal},
+		{"RFC 6052, 3.1/reject", reject, way46, "192.0.0.2", "8.8.8.8", clat.DropNone},
+		{"RFC 8215, 5/reject", own, way46, "192.0.0.2", "10.0.0.1", clat.DropNone},
+		{"RFC 8215, 5/reject", own, way64, "64:ff9b:1:a00:0:100::", own6, clat.DropNone},
 	} {
 		t.Run(c.id+"/"+c.src+" to "+c.dst, func(t *testing.T) {
 			if got := lookup(table(t, c.spec), c.way, c.src, c.dst); got != c.want {
@@ -144,7 +144,7 @@ func TestNonGlobal(t *testing.T) {
 		"10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16",
 		"198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24",
 	} {
-		t.Run("XLAT-6052-3.1-1/"+p, func(t *testing.T) {
+		t.Run("RFC 6052, 3.1/"+p, func(t *testing.T) {
 			prefix := netip.MustParsePrefix(p)
 			first, last := prefix.Addr().As4(), prefix.Addr().As4()
 			for bit := prefix.Bits(); bit < 32; bit++ {
@@ -179,7 +179,7 @@ func TestDst4(t *testing.T) {
 		{"ff02::1", "2001:db8:1:2::c1a7", clat.DropSource},
 		{"::", "2001:db8:1:2::c1a7", clat.DropSource},
 	} {
-		t.Run("XLAT-V6SRC-4.1/"+c.src+" to "+c.dst, func(t *testing.T) {
+		t.Run("source without a mapping/"+c.src+" to "+c.dst, func(t *testing.T) {
 			var v4 [4]byte
 			src, dst := a6(c.src), a6(c.dst)
 			if got := m.Dst4(&v4, &src, &dst); got != c.want || got == clat.DropNone && v4 != a4("192.0.0.2") {
@@ -187,7 +187,7 @@ func TestDst4(t *testing.T) {
 			}
 		})
 	}
-	t.Run("XLAT-V6SRC-4.1/PLAT", func(t *testing.T) {
+	t.Run("source without a mapping/PLAT", func(t *testing.T) {
 		s := hostSpec()
 		s.PLAT = true
 		var v4 [4]byte

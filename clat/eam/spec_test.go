@@ -15,38 +15,38 @@ func TestNewErrors(t *testing.T) {
 		spec Spec
 		want string
 	}{
-		{"XLAT-7757-3-1", Spec{Ours: []Mapping{pair("2001:db8::/32", "2001:db8::/32", false)}}, "2001:db8::/32 is no IPv4 prefix"},
-		{"XLAT-7757-3-1", Spec{Ours: []Mapping{{}}}, "invalid Prefix is no IPv4 prefix"},
-		{"XLAT-7757-3-1", Spec{Ours: []Mapping{pair("192.0.2.0/24", "192.0.2.0/24", false)}}, "192.0.2.0/24 is no IPv6 prefix"},
-		{"XLAT-7757-3-1", Spec{Ours: []Mapping{pair("192.0.2.0/24", "::ffff:1.2.3.4/128", false)}}, "::ffff:1.2.3.4/128 is no IPv6 prefix"},
-		{"XLAT-7757-3-1", Spec{Map: []Mapping{pair("192.0.2.1/24", "2001:db8::/64", false)}}, "192.0.2.1/24 has bits set behind its length: write 192.0.2.0/24"},
-		{"XLAT-7757-3-1", Spec{Map: []Mapping{pair("192.0.2.0/24", "2001:db8::1/64", false)}}, "2001:db8::1/64 has bits set behind its length: write 2001:db8::/64"},
-		{"XLAT-7757-3-1", Spec{Map: []Mapping{pair("192.0.2.0/24", "2001:db8::/121", false)}},
+		{"RFC 7757, 3", Spec{Ours: []Mapping{pair("2001:db8::/32", "2001:db8::/32", false)}}, "2001:db8::/32 is no IPv4 prefix"},
+		{"RFC 7757, 3", Spec{Ours: []Mapping{{}}}, "invalid Prefix is no IPv4 prefix"},
+		{"RFC 7757, 3", Spec{Ours: []Mapping{pair("192.0.2.0/24", "192.0.2.0/24", false)}}, "192.0.2.0/24 is no IPv6 prefix"},
+		{"RFC 7757, 3", Spec{Ours: []Mapping{pair("192.0.2.0/24", "::ffff:1.2.3.4/128", false)}}, "::ffff:1.2.3.4/128 is no IPv6 prefix"},
+		{"RFC 7757, 3", Spec{Map: []Mapping{pair("192.0.2.1/24", "2001:db8::/64", false)}}, "192.0.2.1/24 has bits set behind its length: write 192.0.2.0/24"},
+		{"RFC 7757, 3", Spec{Map: []Mapping{pair("192.0.2.0/24", "2001:db8::1/64", false)}}, "2001:db8::1/64 has bits set behind its length: write 2001:db8::/64"},
+		{"RFC 7757, 3", Spec{Map: []Mapping{pair("192.0.2.0/24", "2001:db8::/121", false)}},
 			"2001:db8::/121 has fewer addresses than 192.0.2.0/24: its length may be at most 120 (RFC 7757, 3.2)"},
-		{"XLAT-7757-3-1", Spec{Ours: []Mapping{pair("0.0.0.0/32", "2001:db8::1/128", false)}},
+		{"RFC 7757, 3", Spec{Ours: []Mapping{pair("0.0.0.0/32", "2001:db8::1/128", false)}},
 			"0.0.0.0/32 is this network, which no packet may cross a router with"},
-		{"XLAT-7757-3-1", Spec{Ours: []Mapping{pair("127.1.0.0/16", "2001:db8::/64", false)}},
+		{"RFC 7757, 3", Spec{Ours: []Mapping{pair("127.1.0.0/16", "2001:db8::/64", false)}},
 			"127.1.0.0/16 is loopback, which no packet may cross a router with"},
-		{"XLAT-7757-3-1", Spec{Map: []Mapping{pair("169.254.0.0/16", "2001:db8::/64", false)}},
+		{"RFC 7757, 3", Spec{Map: []Mapping{pair("169.254.0.0/16", "2001:db8::/64", false)}},
 			"169.254.0.0/16 is link-local, which no packet may cross a router with"},
-		{"XLAT-7757-3-1", Spec{Map: []Mapping{pair("239.0.0.0/8", "2001:db8::/64", false)}},
+		{"RFC 7757, 3", Spec{Map: []Mapping{pair("239.0.0.0/8", "2001:db8::/64", false)}},
 			"239.0.0.0/8 is multicast, which no packet may cross a router with"},
-		{"XLAT-7757-3-1", Spec{Map: []Mapping{pair("255.255.255.255/32", "2001:db8::/64", false)}},
+		{"RFC 7757, 3", Spec{Map: []Mapping{pair("255.255.255.255/32", "2001:db8::/64", false)}},
 			"255.255.255.255/32 is reserved, which no packet may cross a router with"},
-		{"XLAT-7757-3-1", Spec{Map: []Mapping{pair("192.0.2.1/32", "::1/128", false)}},
+		{"RFC 7757, 3", Spec{Map: []Mapping{pair("192.0.2.1/32", "::1/128", false)}},
 			"::1/128 is loopback, which no packet may cross a router with"},
-		{"XLAT-7757-3-1", Spec{Map: []Mapping{pair("192.0.2.1/32", "::/128", false)}},
+		{"RFC 7757, 3", Spec{Map: []Mapping{pair("192.0.2.1/32", "::/128", false)}},
 			"::/128 is unspecified, which no packet may cross a router with"},
-		{"XLAT-7757-3-1", Spec{Map: []Mapping{pair("192.0.2.1/32", "fe80::1/128", false)}},
+		{"RFC 7757, 3", Spec{Map: []Mapping{pair("192.0.2.1/32", "fe80::1/128", false)}},
 			"fe80::1/128 is link-local, which no packet may cross a router with"},
-		{"XLAT-7757-3-1", Spec{Map: []Mapping{pair("192.0.2.0/24", "ff0e::/96", false)}},
+		{"RFC 7757, 3", Spec{Map: []Mapping{pair("192.0.2.0/24", "ff0e::/96", false)}},
 			"ff0e::/96 is multicast, which no packet may cross a router with"},
-		{"XLAT-7757-3-1", Spec{Ours: []Mapping{host}, Map: []Mapping{pair("192.0.0.2/32", "2001:db8::/128", false)}}, "192.0.0.2/32 is mapped twice"},
-		{"XLAT-7757-3-1", Spec{Ours: []Mapping{host}, Map: []Mapping{pair("192.0.2.2/32", "2001:db8:1:2::c1a7/128", false)}}, "2001:db8:1:2::c1a7/128 is mapped twice"},
-		{"XLAT-6052-2.2-1", Spec{Ours: []Mapping{pair("100.64.0.0/10", "2001:db8::/63", true)}},
+		{"RFC 7757, 3", Spec{Ours: []Mapping{host}, Map: []Mapping{pair("192.0.0.2/32", "2001:db8::/128", false)}}, "192.0.0.2/32 is mapped twice"},
+		{"RFC 7757, 3", Spec{Ours: []Mapping{host}, Map: []Mapping{pair("192.0.2.2/32", "2001:db8:1:2::c1a7/128", false)}}, "2001:db8:1:2::c1a7/128 is mapped twice"},
+		{"RFC 6052, 2.2", Spec{Ours: []Mapping{pair("100.64.0.0/10", "2001:db8::/63", true)}},
 			"length 63 of 2001:db8::/63 is not one of 32, 40, 48, 56, 64, 96 (RFC 6052, 2.2)"},
-		{"XLAT-ICMP-SRC", Spec{Ours: []Mapping{host}, Self4: netip.MustParseAddr("2001:db8::1")}, "2001:db8::1 is no IPv4 address"},
-		{"XLAT-6052-2.2-1", Spec{Ours: []Mapping{host}, PREF64: make([]pref64.Prefix, 1)}, "a PREF64 is empty"},
+		{"RFC 7915, 4.4", Spec{Ours: []Mapping{host}, Self4: netip.MustParseAddr("2001:db8::1")}, "2001:db8::1 is no IPv4 address"},
+		{"RFC 6052, 2.2", Spec{Ours: []Mapping{host}, PREF64: make([]pref64.Prefix, 1)}, "a PREF64 is empty"},
 		{"SRC-6146-3.5", Spec{Ours: []Mapping{host}, PREF64: prefixes("2001:db8:1:2::/96")},
 			"2001:db8:1:2::c1a7/128 lies in the PREF64 2001:db8:1:2::/96, from which the NAT64 accepts nothing (RFC 6146, 3.5)"},
 		{"SRC-6146-3.5", Spec{Ours: []Mapping{host}, PREF64: prefixes("64:ff9b::/96", "2001:db8::/32")},
@@ -60,7 +60,7 @@ func TestNewErrors(t *testing.T) {
 			}
 		})
 	}
-	t.Run("XLAT-7757-3-1/others may lie in a PREF64", func(t *testing.T) {
+	t.Run("RFC 7757, 3/others may lie in a PREF64", func(t *testing.T) {
 		table(t, Spec{Ours: []Mapping{host}, Map: eamt(), PREF64: prefixes("64:ff9b::/96")})
 	})
 }

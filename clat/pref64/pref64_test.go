@@ -35,7 +35,7 @@ var rows = []struct{ prefix, v4, v6 string }{
 
 func TestRows(t *testing.T) {
 	for _, r := range rows {
-		t.Run("XLAT-6052-2.2-1/"+r.v4+" behind "+r.prefix, func(t *testing.T) {
+		t.Run("RFC 6052, 2.2/"+r.v4+" behind "+r.prefix, func(t *testing.T) {
 			p := MustParse(r.prefix)
 			if got := p.Embed(addr4(r.v4)); got != addr6(r.v6) {
 				t.Errorf("embeds as %v, want %v", netip.AddrFrom16(got), r.v6)
@@ -112,7 +112,7 @@ func TestContains(t *testing.T) {
 
 func TestOctet8(t *testing.T) {
 	for _, l := range Lengths {
-		t.Run(fmt.Sprintf("XLAT-6052-2.2-4/%d", l), func(t *testing.T) {
+		t.Run(fmt.Sprintf("RFC 6052, 2.2/%d", l), func(t *testing.T) {
 			p, err := From(netip.PrefixFrom(netip.MustParseAddr("2001:db8::"), l))
 			if err != nil {
 				t.Fatal(err)
@@ -125,7 +125,7 @@ func TestOctet8(t *testing.T) {
 			}
 		})
 	}
-	t.Run("XLAT-6052-2.2-4/suffix", func(t *testing.T) {
+	t.Run("RFC 6052, 2.2/suffix", func(t *testing.T) {
 		v4, ok := MustParse("2001:db8:122:344::/64").Extract(addr6("2001:db8:122:344:c0:2:2100:1"))
 		if !ok || v4 != addr4("192.0.2.33") {
 			t.Errorf("%v, %v", netip.AddrFrom4(v4), ok)
@@ -135,25 +135,25 @@ func TestOctet8(t *testing.T) {
 
 func TestParseErrors(t *testing.T) {
 	for _, c := range []struct{ id, text, want string }{
-		{"XLAT-6052-2.2-1", "2001:db8::/95", "length 95 of 2001:db8::/95 is not one of 32, 40, 48, 56, 64, 96 (RFC 6052, 2.2)"},
-		{"XLAT-6052-2.2-1", "2001:db8::/63", "length 63 of 2001:db8::/63 is not one of 32, 40, 48, 56, 64, 96 (RFC 6052, 2.2)"},
-		{"XLAT-6052-2.2-1", "::/0", "length 0 of ::/0 is not one of 32, 40, 48, 56, 64, 96 (RFC 6052, 2.2)"},
-		{"XLAT-6052-2.2-1", "2001:db8::1/128", "length 128 of 2001:db8::1/128 is not one of 32, 40, 48, 56, 64, 96 (RFC 6052, 2.2)"},
-		{"XLAT-6052-2.2-1", "2001:db8::1/96", "2001:db8::1/96 has bits set behind its length: write 2001:db8::/96"},
-		{"XLAT-6052-2.2-2", "2001:db8:0:0:100::/96", "bits 64 to 71 of 2001:db8:0:0:100::/96 are not zero (RFC 6052, 2.2)"},
-		{"XLAT-6052-2.1-1", "64:ff9b::/64", "64:ff9b::/64: the well-known prefix exists as 64:ff9b::/96 only (RFC 6052, 2.1)"},
-		{"XLAT-6052-2.1-1", "64:ff9b::/56", "64:ff9b::/56: the well-known prefix exists as 64:ff9b::/96 only (RFC 6052, 2.1)"},
-		{"XLAT-6052-2.1-1", "64:ff9b::/48", "64:ff9b::/48: the well-known prefix exists as 64:ff9b::/96 only (RFC 6052, 2.1)"},
-		{"XLAT-6052-2.1-1", "64:ff9b::/40", "64:ff9b::/40: the well-known prefix exists as 64:ff9b::/96 only (RFC 6052, 2.1)"},
-		{"XLAT-6052-2.1-1", "64:ff9b::/32", "64:ff9b::/32: the well-known prefix exists as 64:ff9b::/96 only (RFC 6052, 2.1)"},
-		{"XLAT-6052-2.2-1", "::/96", "::/96 lies in ::/32, which holds the unspecified, loopback and IPv4-mapped addresses"},
-		{"XLAT-6052-2.2-1", "fe80::/64", "fe80::/64 lies in fe80::/10, which is link-local"},
-		{"XLAT-6052-2.2-1", "ff0e::/32", "ff0e::/32 lies in ff00::/8, which is multicast"},
-		{"XLAT-6052-2.2-1", "10.0.0.0/8", "10.0.0.0/8 is no IPv6 prefix"},
-		{"XLAT-6052-2.2-1", "::ffff:10.0.0.0/96", `::ffff:10.0.0.0/96 is no IPv6 prefix`},
-		{"XLAT-6052-2.2-1", "64:ff9b::", `"64:ff9b::" is no IPv6 prefix such as 64:ff9b::/96`},
-		{"XLAT-6052-2.2-1", "fe80::%eth0/64", `"fe80::%eth0/64" is no IPv6 prefix such as 64:ff9b::/96`},
-		{"XLAT-6052-2.2-1", "", `"" is no IPv6 prefix such as 64:ff9b::/96`},
+		{"RFC 6052, 2.2", "2001:db8::/95", "length 95 of 2001:db8::/95 is not one of 32, 40, 48, 56, 64, 96 (RFC 6052, 2.2)"},
+		{"RFC 6052, 2.2", "2001:db8::/63", "length 63 of 2001:db8::/63 is not one of 32, 40, 48, 56, 64, 96 (RFC 6052, 2.2)"},
+		{"RFC 6052, 2.2", "::/0", "length 0 of ::/0 is not one of 32, 40, 48, 56, 64, 96 (RFC 6052, 2.2)"},
+		{"RFC 6052, 2.2", "2001:db8::1/128", "length 128 of 2001:db8::1/128 is not one of 32, 40, 48, 56, 64, 96 (RFC 6052, 2.2)"},
+		{"RFC 6052, 2.2", "2001:db8::1/96", "2001:db8::1/96 has bits set behind its length: write 2001:db8::/96"},
+		{"RFC 6052, 2.2", "2001:db8:0:0:100::/96", "bits 64 to 71 of 2001:db8:0:0:100::/96 are not zero (RFC 6052, 2.2)"},
+		{"RFC 6052, 2.1", "64:ff9b::/64", "64:ff9b::/64: the well-known prefix exists as 64:ff9b::/96 only (RFC 6052, 2.1)"},
+		{"RFC 6052, 2.1", "64:ff9b::/56", "64:ff9b::/56: the well-known prefix exists as 64:ff9b::/96 only (RFC 6052, 2.1)"},
+		{"RFC 6052, 2.1", "64:ff9b::/48", "64:ff9b::/48: the well-known prefix exists as 64:ff9b::/96 only (RFC 6052, 2.1)"},
+		{"RFC 6052, 2.1", "64:ff9b::/40", "64:ff9b::/40: the well-known prefix exists as 64:ff9b::/96 only (RFC 6052, 2.1)"},
+		{"RFC 6052, 2.1", "64:ff9b::/32", "64:ff9b::/32: the well-known prefix exists as 64:ff9b::/96 only (RFC 6052, 2.1)"},
+		{"RFC 6052, 2.2", "::/96", "::/96 lies in ::/32, which holds the unspecified, loopback and IPv4-mapped addresses"},
+		{"RFC 6052, 2.2", "fe80::/64", "fe80::/64 lies in fe80::/10, which is link-local"},
+		{"RFC 6052, 2.2", "ff0e::/32", "ff0e::/32 lies in ff00::/8, which is multicast"},
+		{"RFC 6052, 2.2", "10.0.0.0/8", "10.0.0.0/8 is no IPv6 prefix"},
+		{"RFC 6052, 2.2", "::ffff:10.0.0.0/96", `::ffff:10.0.0.0/96 is no IPv6 prefix`},
+		{"RFC 6052, 2.2", "64:ff9b::", `"64:ff9b::" is no IPv6 prefix such as 64:ff9b::/96`},
+		{"RFC 6052, 2.2", "fe80::%eth0/64", `"fe80::%eth0/64" is no IPv6 prefix such as 64:ff9b::/96`},
+		{"RFC 6052, 2.2", "", `"" is no IPv6 prefix such as 64:ff9b::/96`},
 	} {
 		t.Run(c.id+"/"+c.text, func(t *testing.T) {
 			p, err := Parse(c.text)
@@ -179,7 +179,7 @@ func TestParseErrors(t *testing.T) {
 // 64:ff9b:1::/48 is not the well-known prefix, and any prefix out of it is like anybody's own.
 func TestLocalUsePrefix(t *testing.T) {
 	for _, text := range []string{"64:ff9b:1::/48", "64:ff9b:1::/56", "64:ff9b:1::/64", "64:ff9b:1::/96", "64:ff9b:1:fffe::/96"} {
-		t.Run("XLAT-8215-5-1/"+text, func(t *testing.T) {
+		t.Run("RFC 8215, 5/"+text, func(t *testing.T) {
 			p, err := Parse(text)
 			if err != nil || p.IsWellKnown() {
 				t.Errorf("%v, %v, well-known: %v", p, err, p.IsWellKnown())
@@ -187,10 +187,10 @@ func TestLocalUsePrefix(t *testing.T) {
 		})
 	}
 	if !MustParse("64:ff9b::/96").IsWellKnown() || !WellKnown.IsWellKnown() {
-		t.Error("XLAT-6052-2.1-1: 64:ff9b::/96 is the well-known prefix")
+		t.Error("RFC 6052, 2.1: 64:ff9b::/96 is the well-known prefix")
 	}
 	if _, ok := WellKnown.Extract(addr6("64:ff9b:1::1.2.3.4")); ok {
-		t.Error("XLAT-8215-5-1: 64:ff9b:1:: is no part of 64:ff9b::/96")
+		t.Error("RFC 8215, 5: 64:ff9b:1:: is no part of 64:ff9b::/96")
 	}
 }
 

@@ -23,7 +23,7 @@ func TestExistingFragments46(t *testing.T) {
 		{"highest offset", 65504, false, data(11)},
 	} {
 		for _, df := range []bool{false, true} {
-			t.Run(fmt.Sprintf("XLAT-7915-4.1-9/%s/DF %v", c.name, df), func(t *testing.T) {
+			t.Run(fmt.Sprintf("RFC 7915, 4.1/%s/DF %v", c.name, df), func(t *testing.T) {
 				p := ip4{proto: protoUDP, id: 0xfedc, df: df, mf: c.mf, offset: c.offset}.packet(c.part)
 				q := forwarded(t, tr, p)
 				if !q.fragment || q.offset != c.offset || q.mf != c.mf || q.id != 0xfedc || q.proto != protoUDP {
@@ -34,12 +34,12 @@ func TestExistingFragments46(t *testing.T) {
 					copy(got[6:8], c.part[6:])
 				}
 				if !bytes.Equal(got, c.part) {
-					t.Error("XLAT-CK-2: the payload has changed")
+					t.Error("RFC 7915, 4.5: the payload has changed")
 				}
 			})
 		}
 	}
-	t.Run("XLAT-CK-1/whole again", func(t *testing.T) {
+	t.Run("RFC 7915, 4.5/whole again", func(t *testing.T) {
 		var all []byte
 		for i := 0; i < len(whole); i += 400 {
 			part := whole[i:min(i+400, len(whole))]
@@ -66,7 +66,7 @@ func TestExistingFragments64(t *testing.T) {
 		{"highest offset", 65512, false, data(3)},
 	} {
 		for _, before := range [][]extension{nil, {options8(protoHopByHop, 16)}} {
-			t.Run(fmt.Sprintf("XLAT-7915-5.1/%s/%d headers before", c.name, len(before)), func(t *testing.T) {
+			t.Run(fmt.Sprintf("RFC 7915, 5.1/%s/%d headers before", c.name, len(before)), func(t *testing.T) {
 				ext := append(before[:len(before):len(before)], fragmentHeader(c.offset, c.mf, 0xabcdfedc))
 				q := forwarded(t, tr, ip6{next: protoTCP, extensions: ext}.packet(c.part))
 				if q.offset != c.offset || q.mf != c.mf || q.id != 0xfedc || q.proto != protoTCP || q.df {
@@ -77,13 +77,13 @@ func TestExistingFragments64(t *testing.T) {
 					copy(got[16:18], c.part[16:])
 				}
 				if !bytes.Equal(got, c.part) {
-					t.Error("XLAT-CK-2: the payload has changed")
+					t.Error("RFC 7915, 4.5: the payload has changed")
 				}
 			})
 		}
 	}
 	for _, n := range []int{0, 1300} {
-		t.Run(fmt.Sprintf("XLAT-8200-4.5-1/%d", n), func(t *testing.T) {
+		t.Run(fmt.Sprintf("RFC 8200, 4.5/%d", n), func(t *testing.T) {
 			seg := seal(peer6, host6, protoTCP, tcp(data(n)))
 			q := forwarded(t, tr, ip6{next: protoTCP, extensions: []extension{fragmentHeader(0, false, 0x10203)}}.packet(seg))
 			if q.fragment || q.df || q.id != 0x0203 || len(q.payload) != len(seg) {
@@ -91,12 +91,12 @@ func TestExistingFragments64(t *testing.T) {
 			}
 		})
 	}
-	t.Run("XLAT-8200-4.5-1/echo", func(t *testing.T) {
+	t.Run("RFC 8200, 4.5/echo", func(t *testing.T) {
 		m := seal(peer6, host6, protoICMPv6, icmp(129, 0, 1, data(8)))
 		forwarded(t, tr, ip6{next: protoICMPv6, extensions: []extension{fragmentHeader(0, false, 9)}}.packet(m))
 	})
 	for next := range 256 {
-		t.Run(fmt.Sprintf("XLAT-7915-5.1.1-1/%d", next), func(t *testing.T) {
+		t.Run(fmt.Sprintf("RFC 7915, 5.1.1/%d", next), func(t *testing.T) {
 			p := ip6{next: uint8(next), extensions: []extension{fragmentHeader(80, false, 9)}}.packet(data(8))
 			switch next {
 			case 0, 43, 44, 60, 51, 135, 139, 140:
@@ -130,7 +130,7 @@ func TestImpossibleFragments(t *testing.T) {
 		{"ends at 65516", 65504, false, 12, true},
 		{"begins behind 65515", 65528, true, 8, true},
 	} {
-		t.Run("XLAT-8200-4.5-2/"+c.name, func(t *testing.T) {
+		t.Run("RFC 8200, 4.5/"+c.name, func(t *testing.T) {
 			four := ip4{proto: 50, offset: c.offset, mf: c.mf}.packet(data(c.n))
 			six := ip6{next: 50, extensions: []extension{fragmentHeader(c.offset, c.mf, 1)}}.packet(data(c.n))
 			for _, p := range [][]byte{four, six} {
@@ -148,7 +148,7 @@ func TestImpossibleFragments(t *testing.T) {
 		n     int
 		ok    bool
 	}{{protoTCP, 16, false}, {protoTCP, 24, true}, {protoUDP, 8, true}} {
-		t.Run(fmt.Sprintf("XLAT-CK-2/first %d octets of %d", c.n, c.proto), func(t *testing.T) {
+		t.Run(fmt.Sprintf("RFC 7915, 4.5/first %d octets of %d", c.n, c.proto), func(t *testing.T) {
 			seg := tcp(nil)
 			if c.proto == protoUDP {
 				seg = udp(data(8))
@@ -174,7 +174,7 @@ func TestFragmentedICMP(t *testing.T) {
 		offset int
 		mf     bool
 	}{{0, true}, {800, true}, {800, false}} {
-		t.Run(fmt.Sprintf("XLAT-CK-7/%+v", c), func(t *testing.T) {
+		t.Run(fmt.Sprintf("RFC 7915, 1.2/%+v", c), func(t *testing.T) {
 			dropped(t, tr, ip4{proto: protoICMP, offset: c.offset, mf: c.mf}.packet(m), clat.DropFragmentedICMP)
 			ext := []extension{fragmentHeader(c.offset, c.mf, 1)}
 			dropped(t, tr, ip6{next: protoICMPv6, extensions: ext}.packet(m), clat.DropFragmentedICMP)
@@ -193,14 +193,14 @@ func TestFragmenting(t *testing.T) {
 			seg := seal(host4, peer4, protoUDP, udp(data(n-8)))
 			p := ip4{proto: protoUDP, id: 0xffee, tos: 3}.packet(seg)
 			if n+40 <= lowest {
-				t.Run(fmt.Sprintf("XLAT-7915-4.1-5/%d/%d", lowest, n), func(t *testing.T) {
+				t.Run(fmt.Sprintf("RFC 7915, 4.1/%d/%d", lowest, n), func(t *testing.T) {
 					if q := forwarded(t, tr, p); q.fragment {
-						t.Errorf("XLAT-8021-1: an atomic fragment")
+						t.Errorf("RFC 8021: an atomic fragment")
 					}
 				})
 				continue
 			}
-			t.Run(fmt.Sprintf("XLAT-7915-4.1-6/%d/%d", lowest, n), func(t *testing.T) {
+			t.Run(fmt.Sprintf("RFC 7915, 4.1/%d/%d", lowest, n), func(t *testing.T) {
 				all := pieces(t, tr, newFrame(p))
 				together := reassemble(t, all, lowest, 0)
 				if q := all[0]; q.id != 0xffee || q.tos != 3 || q.ttl != 63 || q.proto != protoUDP {
@@ -236,7 +236,7 @@ func reassemble(t *testing.T, all []packet, lowest, offset int) (whole []byte) {
 func TestRefragmenting(t *testing.T) {
 	tr := newTranslator(t, hostOptions())
 	for _, mf := range []bool{true, false} {
-		t.Run(fmt.Sprintf("XLAT-7915-4.1-9/refragment/MF %v", mf), func(t *testing.T) {
+		t.Run(fmt.Sprintf("RFC 7915, 4.1/refragment/MF %v", mf), func(t *testing.T) {
 			part := data(1480)
 			all := pieces(t, tr, newFrame(ip4{proto: protoUDP, id: 7, offset: 1480, mf: mf}.packet(part)))
 			if got := reassemble(t, all, 1280, 1480); !bytes.Equal(got, part) {
@@ -247,7 +247,7 @@ func TestRefragmenting(t *testing.T) {
 			}
 		})
 	}
-	t.Run("XLAT-7915-4.1-9/exactly fits", func(t *testing.T) {
+	t.Run("RFC 7915, 4.1/exactly fits", func(t *testing.T) {
 		forwarded(t, tr, ip4{proto: 50, mf: true}.packet(data(1232)))
 		pieces(t, tr, newFrame(ip4{proto: 50, mf: true}.packet(data(1240))))
 	})
@@ -266,7 +266,7 @@ func TestFragNeeded(t *testing.T) {
 		{"1280, a fragment", 1280, true, 1252, 1252},
 		{"9000", 9000, false, 8980, 8980},
 	} {
-		t.Run("XLAT-7915-4.1-8/"+c.name, func(t *testing.T) {
+		t.Run("RFC 7915, 4.1/"+c.name, func(t *testing.T) {
 			tr := newTranslator(t, with(func(o *Options) { o.MTU6 = c.mtu6 }))
 			h := ip4{proto: 50, df: true, mf: c.fragment}
 			n := c.fits - 20

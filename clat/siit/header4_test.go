@@ -25,12 +25,12 @@ func TestIPv4HeaderIsChecked(t *testing.T) {
 		{"header checksum", func(p []byte) []byte { p[10] ^= 1; return p }, clat.DropChecksum},
 		{"header checksum 0", func(p []byte) []byte { p[10], p[11] = 0, 0; return p }, clat.DropChecksum},
 	} {
-		t.Run("XLAT-1812-5.2.2/"+c.name, func(t *testing.T) {
+		t.Run("RFC 1812, 5.2.2/"+c.name, func(t *testing.T) {
 			dropped(t, newTranslator(t, hostOptions()), c.edit(good()), c.want)
 		})
 	}
 	for _, n := range []int{1, 6, 46} {
-		t.Run(fmt.Sprintf("XLAT-1812-5.2.2/padding %d", n), func(t *testing.T) {
+		t.Run(fmt.Sprintf("RFC 1812, 5.2.2/padding %d", n), func(t *testing.T) {
 			padded := append(good(), bytes.Repeat([]byte{0xee}, n)...)
 			if q := forwarded(t, newTranslator(t, hostOptions()), padded); len(q.payload) != 48 {
 				t.Errorf("%d octets of payload, want 48", len(q.payload))
@@ -73,9 +73,9 @@ func TestIPv4Options(t *testing.T) {
 		{"type without length", []byte{1, 1, 1, 131}, false},
 	} {
 		tr := newTranslator(t, hostOptions())
-		id, seg := "XLAT-7915-4.1-1/", seal(host4, peer4, protoUDP, udp(data(30)))
+		id, seg := "RFC 7915, 4.1/", seal(host4, peer4, protoUDP, udp(data(30)))
 		if c.drop {
-			id = "XLAT-7915-4.1-2/"
+			id = "RFC 7915, 4.1/"
 		}
 		t.Run(id+c.name, func(t *testing.T) {
 			p := ip4{proto: protoUDP, df: true, options: c.options}.packet(seg)
@@ -107,12 +107,12 @@ func TestIPv4OptionsAndMTU(t *testing.T) {
 func TestTrafficClassAndTOS(t *testing.T) {
 	tr := newTranslator(t, hostOptions())
 	for tos := range 256 {
-		t.Run(fmt.Sprintf("XLAT-7915-4.1/46/%#02x", tos), func(t *testing.T) {
+		t.Run(fmt.Sprintf("RFC 7915, 4.1/46/%#02x", tos), func(t *testing.T) {
 			if q := forwarded(t, tr, ip4{proto: 50, tos: uint8(tos), df: true}.packet(data(9))); q.tos != uint8(tos) {
 				t.Errorf("traffic class %#02x", q.tos)
 			}
 		})
-		t.Run(fmt.Sprintf("XLAT-7915-5.1/64/%#02x", tos), func(t *testing.T) {
+		t.Run(fmt.Sprintf("RFC 7915, 5.1/64/%#02x", tos), func(t *testing.T) {
 			if q := forwarded(t, tr, ip6{next: 50, tclass: uint8(tos)}.packet(data(9))); q.tos != uint8(tos) {
 				t.Errorf("TOS %#02x", q.tos)
 			}
@@ -130,7 +130,7 @@ func TestTTL(t *testing.T) {
 			four[8], six[7] = 0, 0
 			resum(four)
 		}
-		t.Run(fmt.Sprintf("XLAT-7915-4.1-4/%d", ttl), func(t *testing.T) {
+		t.Run(fmt.Sprintf("RFC 7915, 4.1/%d", ttl), func(t *testing.T) {
 			if ttl <= 1 {
 				if q := replied(t, normal, four, clat.DropTTL); q.src != self4 || q.payload[0] != 11 || q.payload[1] != 0 {
 					t.Errorf("%+v", q)
@@ -139,7 +139,7 @@ func TestTTL(t *testing.T) {
 				t.Errorf("hop limit %d", q.ttl)
 			}
 		})
-		t.Run(fmt.Sprintf("XLAT-7915-5.1-4/%d", ttl), func(t *testing.T) {
+		t.Run(fmt.Sprintf("RFC 7915, 5.1/%d", ttl), func(t *testing.T) {
 			if ttl <= 1 {
 				if q := replied(t, normal, six, clat.DropTTL); q.dst != peer6 || q.payload[0] != 3 || q.payload[1] != 0 {
 					t.Errorf("%+v", q)
@@ -172,21 +172,21 @@ func TestAddresses4(t *testing.T) {
 		want         clat.DropReason
 		reply        bool
 	}{
-		{"XLAT-7915-4.1-3", "0.0.0.0", "198.51.100.5", clat.DropSource, false},
-		{"XLAT-7915-4.1-3", "127.0.0.1", "198.51.100.5", clat.DropSource, false},
-		{"XLAT-7915-4.1-3", "224.0.0.1", "198.51.100.5", clat.DropSource, false},
-		{"XLAT-7915-4.1-3", "240.0.0.1", "198.51.100.5", clat.DropSource, false},
-		{"XLAT-7915-4.1-3", "255.255.255.255", "198.51.100.5", clat.DropSource, false},
+		{"RFC 7915, 4.1", "0.0.0.0", "198.51.100.5", clat.DropSource, false},
+		{"RFC 7915, 4.1", "127.0.0.1", "198.51.100.5", clat.DropSource, false},
+		{"RFC 7915, 4.1", "224.0.0.1", "198.51.100.5", clat.DropSource, false},
+		{"RFC 7915, 4.1", "240.0.0.1", "198.51.100.5", clat.DropSource, false},
+		{"RFC 7915, 4.1", "255.255.255.255", "198.51.100.5", clat.DropSource, false},
 		{"SEC-1", "192.168.1.2", "198.51.100.5", clat.DropSource, false},
 		{"SEC-1", "192.0.0.6", "198.51.100.5", clat.DropSource, false},
-		{"XLAT-7915-4.2-igmp", "192.0.0.1", "224.0.0.251", clat.DropMulticast, false},
-		{"XLAT-7915-4.2-igmp", "192.0.0.1", "255.255.255.255", clat.DropMulticast, false},
-		{"XLAT-7757-4-1", "192.0.0.1", "192.0.0.1", clat.DropHairpin, false},
-		{"XLAT-7757-4-1", "192.0.0.1", "192.0.0.6", clat.DropHairpin, false},
-		{"XLAT-7915-4.4-1", "192.0.0.1", "169.254.1.1", clat.DropNoMapping, true},
-		{"XLAT-7915-4.4-1", "192.0.0.1", "127.0.0.1", clat.DropNoMapping, true},
-		{"XLAT-7915-4.4-1", "192.0.0.1", "192.0.0.3", clat.DropNoMapping, true},
-		{"XLAT-7915-4.4-1", "192.0.0.1", "240.0.0.1", clat.DropNoMapping, true},
+		{"RFC 7915, 4.2", "192.0.0.1", "224.0.0.251", clat.DropMulticast, false},
+		{"RFC 7915, 4.2", "192.0.0.1", "255.255.255.255", clat.DropMulticast, false},
+		{"RFC 7757, 4", "192.0.0.1", "192.0.0.1", clat.DropHairpin, false},
+		{"RFC 7757, 4", "192.0.0.1", "192.0.0.6", clat.DropHairpin, false},
+		{"RFC 7915, 4.4", "192.0.0.1", "169.254.1.1", clat.DropNoMapping, true},
+		{"RFC 7915, 4.4", "192.0.0.1", "127.0.0.1", clat.DropNoMapping, true},
+		{"RFC 7915, 4.4", "192.0.0.1", "192.0.0.3", clat.DropNoMapping, true},
+		{"RFC 7915, 4.4", "192.0.0.1", "240.0.0.1", clat.DropNoMapping, true},
 	} {
 		t.Run(c.id+"/"+c.src+" to "+c.dst, func(t *testing.T) {
 			p := ip4{src: netip.MustParseAddr(c.src), dst: netip.MustParseAddr(c.dst), proto: protoUDP}.packet(udp(data(9)))
@@ -197,7 +197,7 @@ func TestAddresses4(t *testing.T) {
 			}
 		})
 	}
-	t.Run("XLAT-6052-3.1-1/a documentation address", func(t *testing.T) {
+	t.Run("RFC 6052, 3.1/a documentation address", func(t *testing.T) {
 		s := hostSpec()
 		s.RejectNonGlobal = true
 		m, err := eam.New(s)

@@ -35,7 +35,7 @@ func TestIPv6HeaderIsChecked(t *testing.T) {
 		{"Payload Length beyond the packet", func(p []byte) []byte { p[5]++; return p }, clat.DropHeader},
 		{"Payload Length 0", func(p []byte) []byte { p[5] = 0; return p }, clat.DropTransport},
 	} {
-		t.Run("XLAT-7915-5.1/"+c.name, func(t *testing.T) { dropped(t, newTranslator(t, hostOptions()), c.edit(good()), c.want) })
+		t.Run("RFC 7915, 5.1/"+c.name, func(t *testing.T) { dropped(t, newTranslator(t, hostOptions()), c.edit(good()), c.want) })
 	}
 	t.Run("DEC-5/padding", func(t *testing.T) {
 		if q := forwarded(t, newTranslator(t, hostOptions()), append(good(), 1, 2, 3, 4, 5, 6)); len(q.payload) != 48 {
@@ -48,7 +48,7 @@ func TestExtensionHeaders(t *testing.T) {
 	seg := seal(peer6, host6, protoTCP, tcp(data(50)))
 	walk := []extension{options8(protoHopByHop, 8), options8(protoDestOpts, 16), routing(0), options8(protoDestOpts, 2048)}
 	for n := range len(walk) + 1 {
-		t.Run(fmt.Sprintf("XLAT-7915-5.1-1/%d headers", n), func(t *testing.T) {
+		t.Run(fmt.Sprintf("RFC 7915, 5.1/%d headers", n), func(t *testing.T) {
 			o := with(func(o *Options) { o.MTU4, o.MTU6 = 9000, 9000 })
 			q := forwarded(t, newTranslator(t, o), ip6{next: protoTCP, extensions: walk[:n]}.packet(seg))
 			if q.proto != protoTCP || len(q.payload) != len(seg) || !bytes.Equal(q.payload[18:], seg[18:]) {
@@ -57,7 +57,7 @@ func TestExtensionHeaders(t *testing.T) {
 		})
 	}
 	for _, next := range []uint8{50, 51, 59, 135, 139, 140} {
-		t.Run(fmt.Sprintf("XLAT-7915-5.1-1/next header %d is not walked", next), func(t *testing.T) {
+		t.Run(fmt.Sprintf("RFC 7915, 5.1/next header %d is not walked", next), func(t *testing.T) {
 			payload := data(24)
 			q := forwarded(t, newTranslator(t, hostOptions()), ip6{next: next, extensions: walk[:1]}.packet(payload))
 			if q.proto != next || !bytes.Equal(q.payload, payload) {
@@ -105,19 +105,19 @@ func TestRoutingHeader(t *testing.T) {
 		{"the first of two at fault", []extension{options8(protoHopByHop, 8), routing(255), routing(1)}, 51},
 		{"the second of two at fault", []extension{routing(0), routing(1)}, 67},
 	} {
-		t.Run("XLAT-7915-5.1-2/"+c.name, func(t *testing.T) {
+		t.Run("RFC 7915, 5.1/"+c.name, func(t *testing.T) {
 			q := replied(t, newTranslator(t, hostOptions()), ip6{next: protoUDP, extensions: c.extensions}.packet(seg), clat.DropSourceRoute)
 			if q.payload[0] != 4 || q.payload[1] != 0 || binary.BigEndian.Uint32(q.payload[4:]) != c.pointer {
 				t.Errorf("answer %x, want pointer %d", q.payload[:8], c.pointer)
 			}
 		})
 	}
-	t.Run("XLAT-7915-5.4-1/not about an ICMPv6 error", func(t *testing.T) {
+	t.Run("RFC 7915, 5.4/not about an ICMPv6 error", func(t *testing.T) {
 		m := seal(peer6, host6, protoICMPv6, icmp(1, 0, 0, data(48)))
 		p := ip6{next: protoICMPv6, extensions: []extension{routing(1)}}.packet(m)
 		dropped(t, newTranslator(t, hostOptions()), p, clat.DropSourceRoute)
 	})
-	t.Run("XLAT-7915-5.4-1/not to a stranger", func(t *testing.T) {
+	t.Run("RFC 7915, 5.4/not to a stranger", func(t *testing.T) {
 		p := ip6{src: router, next: protoUDP, extensions: []extension{routing(1)}}.packet(seg)
 		dropped(t, newTranslator(t, hostOptions()), p, clat.DropNoMapping)
 	})
@@ -139,7 +139,7 @@ func TestDontFragment64(t *testing.T) {
 		{"1500", nil, 1500, true},
 	} {
 		for _, next := range []uint8{50, protoUDP, protoICMPv6} {
-			t.Run(fmt.Sprintf("XLAT-7915-5.1-5/%s/%d", c.name, next), func(t *testing.T) {
+			t.Run(fmt.Sprintf("RFC 7915, 5.1/%s/%d", c.name, next), func(t *testing.T) {
 				n := c.six - 40 - 8*len(c.ext)
 				seg := data(n)
 				switch next {
@@ -159,7 +159,7 @@ func TestDontFragment64(t *testing.T) {
 
 func TestTooBigFor4(t *testing.T) {
 	tr := newTranslator(t, with(func(o *Options) { o.MTU4 = 1400 }))
-	t.Run("XLAT-7915-1.4-1", func(t *testing.T) {
+	t.Run("RFC 7915, 1.4", func(t *testing.T) {
 		forwarded(t, tr, ip6{next: 50}.packet(data(1380)))
 		for _, p := range [][]byte{
 			ip6{next: 50}.packet(data(1381)),
@@ -173,7 +173,7 @@ func TestTooBigFor4(t *testing.T) {
 			}
 		}
 	})
-	t.Run("XLAT-7915-1.4-1/least MTU", func(t *testing.T) {
+	t.Run("RFC 7915, 1.4/least MTU", func(t *testing.T) {
 		tr := newTranslator(t, with(func(o *Options) { o.MTU4 = 1260 }))
 		forwarded(t, tr, ip6{next: 50}.packet(data(1240)))
 		if q := replied(t, tr, ip6{next: 50}.packet(data(1241)), clat.DropTooBig); binary.BigEndian.Uint32(q.payload[4:]) != 1280 {
@@ -188,18 +188,18 @@ func TestAddresses6(t *testing.T) {
 		id, src, dst string
 		want         clat.DropReason
 	}{
-		{"XLAT-7915-5.1-3", "::", host6.String(), clat.DropSource},
-		{"XLAT-7915-5.1-3", "::1", host6.String(), clat.DropSource},
-		{"XLAT-7915-5.1-3", "fe80::1", host6.String(), clat.DropSource},
-		{"XLAT-7915-5.1-3", "febf::1", host6.String(), clat.DropSource},
-		{"XLAT-7915-5.1-3", "ff02::1", host6.String(), clat.DropSource},
-		{"XLAT-7915-5.6-1", "2001:db8::9", host6.String(), clat.DropNoMapping},
-		{"XLAT-7915-5.6-1", "64:ff9b::198.51.100.5", "2001:db8:1:2::c1a8", clat.DropNoMapping},
-		{"XLAT-7915-5.6-1", "64:ff9b::198.51.100.5", "ff02::1", clat.DropMulticast},
-		{"XLAT-6052-5.1-1", "64:ff9b::127.0.0.1", host6.String(), clat.DropSpoofed},
-		{"XLAT-6052-5.1-1", "64:ff9b::192.0.0.1", host6.String(), clat.DropSpoofed},
-		{"XLAT-6052-5.1-1", "64:ff9b::192.0.0.6", host6.String(), clat.DropSpoofed},
-		{"XLAT-6052-5.1-1", host6.String(), host6.String(), clat.DropSpoofed},
+		{"RFC 7915, 5.1", "::", host6.String(), clat.DropSource},
+		{"RFC 7915, 5.1", "::1", host6.String(), clat.DropSource},
+		{"RFC 7915, 5.1", "fe80::1", host6.String(), clat.DropSource},
+		{"RFC 7915, 5.1", "febf::1", host6.String(), clat.DropSource},
+		{"RFC 7915, 5.1", "ff02::1", host6.String(), clat.DropSource},
+		{"RFC 7915, 5.6", "2001:db8::9", host6.String(), clat.DropNoMapping},
+		{"RFC 7915, 5.6", "64:ff9b::198.51.100.5", "2001:db8:1:2::c1a8", clat.DropNoMapping},
+		{"RFC 7915, 5.6", "64:ff9b::198.51.100.5", "ff02::1", clat.DropMulticast},
+		{"RFC 6052, 5.1", "64:ff9b::127.0.0.1", host6.String(), clat.DropSpoofed},
+		{"RFC 6052, 5.1", "64:ff9b::192.0.0.1", host6.String(), clat.DropSpoofed},
+		{"RFC 6052, 5.1", "64:ff9b::192.0.0.6", host6.String(), clat.DropSpoofed},
+		{"RFC 6052, 5.1", host6.String(), host6.String(), clat.DropSpoofed},
 	} {
 		t.Run(c.id+"/"+c.src+" to "+c.dst, func(t *testing.T) {
 			for _, p := range [][]byte{

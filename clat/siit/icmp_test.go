@@ -19,10 +19,10 @@ func TestEcho(t *testing.T) {
 		typ, out byte
 		outProto uint8
 	}{
-		{"XLAT-7915-4.2/46/request", from4, protoICMP, 8, 128, protoICMPv6},
-		{"XLAT-7915-4.2/46/reply", from4, protoICMP, 0, 129, protoICMPv6},
-		{"XLAT-7915-5.2/64/request", from6, protoICMPv6, 128, 8, protoICMP},
-		{"XLAT-7915-5.2/64/reply", from6, protoICMPv6, 129, 0, protoICMP},
+		{"RFC 7915, 4.2/46/request", from4, protoICMP, 8, 128, protoICMPv6},
+		{"RFC 7915, 4.2/46/reply", from4, protoICMP, 0, 129, protoICMPv6},
+		{"RFC 7915, 5.2/64/request", from6, protoICMPv6, 128, 8, protoICMP},
+		{"RFC 7915, 5.2/64/reply", from6, protoICMPv6, 129, 0, protoICMP},
 	} {
 		for _, n := range []int{0, 1, 56, 1201} {
 			t.Run(fmt.Sprintf("%s/%d", c.id, n), func(t *testing.T) {
@@ -35,7 +35,7 @@ func TestEcho(t *testing.T) {
 			})
 		}
 		for bit := range 64 {
-			t.Run(fmt.Sprintf("XLAT-5508-3/%s/bit %d", c.id, bit), func(t *testing.T) {
+			t.Run(fmt.Sprintf("RFC 5508, REQ-3/%s/bit %d", c.id, bit), func(t *testing.T) {
 				p := c.from(c.proto, icmp(c.typ, 0, 0xabcd0001, data(56)))
 				p[len(p)-64+bit] ^= 1 << (bit % 8)
 				dropped(t, tr, p, clat.DropTransport)
@@ -43,7 +43,7 @@ func TestEcho(t *testing.T) {
 		}
 	}
 	for n := range 8 {
-		t.Run(fmt.Sprintf("XLAT-5508-3/%d octets", n), func(t *testing.T) {
+		t.Run(fmt.Sprintf("RFC 5508, REQ-3/%d octets", n), func(t *testing.T) {
 			m := make([]byte, n)
 			if n >= 4 {
 				seal(host4, peer4, protoICMP, m)
@@ -52,14 +52,14 @@ func TestEcho(t *testing.T) {
 			dropped(t, tr, ip6{next: protoICMPv6}.packet(m), clat.DropTransport)
 		})
 	}
-	t.Run("XLAT-7915-4.1-6/echo", func(t *testing.T) {
+	t.Run("RFC 7915, 4.1/echo", func(t *testing.T) {
 		m := seal(host4, peer4, protoICMP, icmp(8, 0, 1, data(1472)))
 		whole := reassemble(t, pieces(t, tr, newFrame(ip4{proto: protoICMP}.packet(m))), 1280, 0)
 		if whole[0] != 128 || slowSum(pseudo(host6, peer6, protoICMPv6, len(whole)), whole) != 0xffff {
 			t.Errorf("%x", whole[:8])
 		}
 	})
-	t.Run("XLAT-7915-4.1-8/echo", func(t *testing.T) {
+	t.Run("RFC 7915, 4.1/echo", func(t *testing.T) {
 		p := from4(protoICMP, icmp(8, 0, 1, data(1472)))
 		if q := replied(t, tr, bytes.Clone(p), clat.DropTooBig); !bytes.Equal(q.payload[8:], p[:548]) {
 			t.Error("the packet was changed before it was quoted")
@@ -155,7 +155,7 @@ func TestICMPv4Table(t *testing.T) {
 			continue
 		}
 		for code := range 21 {
-			t.Run(fmt.Sprintf("XLAT-7915-4.2/%d/%d", typ, code), func(t *testing.T) {
+			t.Run(fmt.Sprintf("RFC 7915, 4.2/%d/%d", typ, code), func(t *testing.T) {
 				word := uint32(0)
 				if typ == 3 && code == 4 {
 					word = 1400
@@ -172,7 +172,7 @@ func TestICMPv4Table(t *testing.T) {
 	}
 	for _, code := range []uint8{0, 1, 2, 3} {
 		for pointer := range 256 {
-			t.Run(fmt.Sprintf("XLAT-7915-4.2/12/%d/pointer %d", code, pointer), func(t *testing.T) {
+			t.Run(fmt.Sprintf("RFC 7915, 4.2/12/%d/pointer %d", code, pointer), func(t *testing.T) {
 				p := from4(protoICMP, icmp(12, code, uint32(pointer)<<24, quoted4()))
 				want, ok := wantTo6(12, int(code), pointer)
 				if !ok {
@@ -192,7 +192,7 @@ func TestICMPv6Table(t *testing.T) {
 			continue
 		}
 		for code := range 21 {
-			t.Run(fmt.Sprintf("XLAT-7915-5.2/%d/%d", typ, code), func(t *testing.T) {
+			t.Run(fmt.Sprintf("RFC 7915, 5.2/%d/%d", typ, code), func(t *testing.T) {
 				word := uint32(0)
 				if typ == 2 {
 					word = 1400
@@ -215,7 +215,7 @@ func TestICMPv6Table(t *testing.T) {
 		pointers = append(pointers, i)
 	}
 	for _, pointer := range pointers {
-		t.Run(fmt.Sprintf("XLAT-7915-5.2/4/0/pointer %d", pointer), func(t *testing.T) {
+		t.Run(fmt.Sprintf("RFC 7915, 5.2/4/0/pointer %d", pointer), func(t *testing.T) {
 			p := from6(protoICMPv6, icmp(4, 0, pointer, quoted6()))
 			want, ok := wantTo4(4, 0, pointer)
 			if !ok {
@@ -224,7 +224,7 @@ func TestICMPv6Table(t *testing.T) {
 			}
 			checkRow(t, forwarded(t, tr, p), want)
 		})
-		t.Run(fmt.Sprintf("XLAT-7915-5.2/4/1/pointer %d", pointer), func(t *testing.T) {
+		t.Run(fmt.Sprintf("RFC 7915, 5.2/4/1/pointer %d", pointer), func(t *testing.T) {
 			checkRow(t, forwarded(t, tr, from6(protoICMPv6, icmp(4, 1, pointer, quoted6()))), row{3, 2, 0})
 		})
 	}
@@ -251,26 +251,26 @@ func TestUnmappedSource(t *testing.T) {
 		if typ == 2 {
 			word = 1400
 		}
-		t.Run(fmt.Sprintf("XLAT-V6SRC-4.1/%d", typ), func(t *testing.T) {
+		t.Run(fmt.Sprintf("source without a mapping/%d", typ), func(t *testing.T) {
 			if q := forwarded(t, tr, message(router, typ, word)); q.src != netip.MustParseAddr("192.0.0.8") || q.dst != host4 {
 				t.Errorf("%v to %v", q.src, q.dst)
 			}
 		})
-		t.Run(fmt.Sprintf("XLAT-V6SRC-4.1n/%d", typ), func(t *testing.T) {
+		t.Run(fmt.Sprintf("source with a mapping/%d", typ), func(t *testing.T) {
 			if q := forwarded(t, tr, message(behind, typ, word)); q.src != netip.MustParseAddr("203.0.113.1") {
 				t.Errorf("from %v", q.src)
 			}
 		})
-		t.Run(fmt.Sprintf("XLAT-V6SRC-4.1/%d/switched off", typ), func(t *testing.T) {
+		t.Run(fmt.Sprintf("source without a mapping/%d/switched off", typ), func(t *testing.T) {
 			off := newTranslator(t, with(func(o *Options) { o.UnmappedSource = netip.Addr{} }))
 			dropped(t, off, message(router, typ, word), clat.DropNoMapping)
 		})
 	}
-	t.Run("XLAT-7915-5.6-1/echo from a stranger", func(t *testing.T) {
+	t.Run("RFC 7915, 5.6/echo from a stranger", func(t *testing.T) {
 		m := seal(router, host6, protoICMPv6, icmp(128, 0, 1, data(8)))
 		dropped(t, tr, ip6{src: router, next: protoICMPv6}.packet(m), clat.DropNoMapping)
 	})
-	t.Run("XLAT-V6SRC-4.1/link-local router", func(t *testing.T) {
+	t.Run("source without a mapping/link-local router", func(t *testing.T) {
 		near := netip.MustParseAddr("fe80::1")
 		if q := forwarded(t, tr, message(near, 2, 1400)); q.src != netip.MustParseAddr("192.0.0.8") || q.dst != host4 {
 			t.Errorf("%v to %v", q.src, q.dst)
@@ -278,17 +278,17 @@ func TestUnmappedSource(t *testing.T) {
 		dropped(t, tr, ip6{src: near, next: protoICMPv6}.packet(seal(near, host6, protoICMPv6, icmp(128, 0, 1, data(8)))), clat.DropSource)
 		dropped(t, tr, ip6{src: near, next: protoUDP}.packet(seal(near, host6, protoUDP, udp(data(8)))), clat.DropSource)
 	})
-	t.Run("XLAT-7915-5.1-4/error without hops", func(t *testing.T) {
+	t.Run("RFC 7915, 5.1/error without hops", func(t *testing.T) {
 		p := message(router, 3, 0)
 		p[7] = 1
 		dropped(t, tr, p, clat.DropTTL)
 	})
-	t.Run("XLAT-5508-3/error with a wrong checksum", func(t *testing.T) {
+	t.Run("RFC 5508, REQ-3/error with a wrong checksum", func(t *testing.T) {
 		p := message(router, 3, 0)
 		p[len(p)-1] ^= 1
 		dropped(t, tr, p, clat.DropTransport)
 	})
-	t.Run("XLAT-CK-7/fragment of an error", func(t *testing.T) {
+	t.Run("RFC 7915, 1.2/fragment of an error", func(t *testing.T) {
 		p := ip6{src: router, next: protoICMPv6, extensions: []extension{fragmentHeader(0, true, 1)}}.packet(
 			seal(router, host6, protoICMPv6, icmp(3, 0, 0, append(quoted6(), 0, 0, 0, 0))))
 		dropped(t, tr, p, clat.DropFragmentedICMP)

@@ -43,7 +43,7 @@ func TestErrorQuotes(t *testing.T) {
 	for _, q := range quotes(300) {
 		n := len(q.seg[0])
 		for _, cut := range []int{n, n - 1, 64, 20, 8} {
-			t.Run(fmt.Sprintf("XLAT-7915-4.3-1/46/%s/%d octets", q.name, cut), func(t *testing.T) {
+			t.Run(fmt.Sprintf("RFC 7915, 4.3/46/%s/%d octets", q.name, cut), func(t *testing.T) {
 				whole := ip4{src: peer4, dst: host4, ttl: 1, tos: 0xb8, proto: q.proto[0], df: true}.packet(sealed(peer4, host4, q.proto[0], q.seg[0]))
 				out := forwarded(t, tr, from4(protoICMP, icmp(11, 0, 0, whole[:20+cut])))
 				inner := out.payload[8:]
@@ -51,7 +51,7 @@ func TestErrorQuotes(t *testing.T) {
 				want := sealed(peer6, host6, q.proto[1], q.seg[1])[:cut]
 				checkMessage(t, inner[40:], want, q.proto[1])
 			})
-			t.Run(fmt.Sprintf("XLAT-7915-4.3-1/64/%s/%d octets", q.name, cut), func(t *testing.T) {
+			t.Run(fmt.Sprintf("RFC 7915, 4.3/64/%s/%d octets", q.name, cut), func(t *testing.T) {
 				whole := ip6{src: host6, dst: peer6, hops: 1, tclass: 0xb8, next: q.proto[1]}.packet(sealed(host6, peer6, q.proto[1], q.seg[1]))
 				out := forwarded(t, tr, from6(protoICMPv6, icmp(3, 0, 0, whole[:40+cut])))
 				inner := out.payload[8:]
@@ -74,7 +74,7 @@ func checkInner6(t *testing.T, p []byte, hops, tclass, next uint8, payload int) 
 	t.Helper()
 	if p[0]>>4 != 6 || p[0]<<4|p[1]>>4 != tclass || p[7] != hops || p[6] != next || int(binary.BigEndian.Uint16(p[4:])) != payload ||
 		netip.AddrFrom16([16]byte(p[8:])) != peer6 || netip.AddrFrom16([16]byte(p[24:])) != host6 {
-		t.Errorf("XLAT-7915-4.3-4: quoted header %x", p[:40])
+		t.Errorf("RFC 7915, 4.3: quoted header %x", p[:40])
 	}
 }
 
@@ -82,7 +82,7 @@ func checkInner4(t *testing.T, p []byte, ttl, tos, proto uint8, payload int) {
 	t.Helper()
 	if p[0] != 0x45 || p[1] != tos || p[8] != ttl || p[9] != proto || int(binary.BigEndian.Uint16(p[2:])) != 20+payload ||
 		slowSum(p[:20]) != 0xffff || netip.AddrFrom4([4]byte(p[12:])) != host4 || netip.AddrFrom4([4]byte(p[16:])) != peer4 {
-		t.Errorf("XLAT-7915-4.3-4: quoted header %x", p[:20])
+		t.Errorf("RFC 7915, 4.3: quoted header %x", p[:20])
 	}
 }
 
@@ -93,19 +93,19 @@ func TestErrorQuoteDetails(t *testing.T) {
 	error4 := func(quote []byte) []byte { return from4(protoICMP, icmp(3, 3, 0, quote)) }
 	error6 := func(quote []byte) []byte { return from6(protoICMPv6, icmp(1, 4, 0, quote)) }
 
-	t.Run("XLAT-7915-4.3-7/options in the quote", func(t *testing.T) {
+	t.Run("RFC 7915, 4.3/options in the quote", func(t *testing.T) {
 		q := ip4{src: peer4, dst: host4, proto: protoUDP, options: []byte{7, 7, 4, 0, 0, 0, 0, 0}}.packet(u4)
 		inner := forwarded(t, tr, error4(q)).payload[8:]
 		checkInner6(t, inner, 64, 0, protoUDP, 48)
 		checkMessage(t, inner[40:], seal(peer6, host6, protoUDP, udp(data(40))), protoUDP)
 	})
-	t.Run("XLAT-7915-5.1-1/extension headers in the quote", func(t *testing.T) {
+	t.Run("RFC 7915, 5.1/extension headers in the quote", func(t *testing.T) {
 		q := ip6{src: host6, dst: peer6, next: protoUDP, extensions: []extension{options8(protoHopByHop, 8), routing(0)}}.packet(u6)
 		inner := forwarded(t, tr, error6(q)).payload[8:]
 		checkInner4(t, inner, 64, 0, protoUDP, 48)
 		checkMessage(t, inner[20:], seal(host4, peer4, protoUDP, udp(data(40))), protoUDP)
 	})
-	t.Run("XLAT-7915-4.3-3/fragment in the quote/46", func(t *testing.T) {
+	t.Run("RFC 7915, 4.3/fragment in the quote/46", func(t *testing.T) {
 		first := ip4{src: peer4, dst: host4, proto: protoUDP, id: 0xfafb, mf: true}.packet(u4)
 		inner := forwarded(t, tr, error4(first)).payload[8:]
 		if !bytes.Equal(inner[40:48], []byte{protoUDP, 0, 0, 1, 0, 0, 0xfa, 0xfb}) || inner[6] != protoFragment || inner[5] != 56 {
@@ -118,7 +118,7 @@ func TestErrorQuoteDetails(t *testing.T) {
 			t.Errorf("quote %x", inner)
 		}
 	})
-	t.Run("XLAT-7915-4.3-3/fragment in the quote/64", func(t *testing.T) {
+	t.Run("RFC 7915, 4.3/fragment in the quote/64", func(t *testing.T) {
 		first := ip6{src: host6, dst: peer6, next: protoUDP, extensions: []extension{fragmentHeader(0, true, 0xfafb)}}.packet(u6)
 		inner := forwarded(t, tr, error6(first)).payload[8:]
 		if !bytes.Equal(inner[4:8], []byte{0xfa, 0xfb, 0x20, 0}) || inner[3] != 68 {
@@ -131,13 +131,13 @@ func TestErrorQuoteDetails(t *testing.T) {
 			t.Errorf("quote %x", inner)
 		}
 	})
-	t.Run("XLAT-7915-4.3-5/UDP without a checksum", func(t *testing.T) {
+	t.Run("RFC 7915, 4.3/UDP without a checksum", func(t *testing.T) {
 		q := ip4{src: peer4, dst: host4, proto: protoUDP}.packet(udp(data(40)))
 		if inner := forwarded(t, tr, error4(q)).payload[8:]; !bytes.Equal(inner[40:], udp(data(40))) {
 			t.Errorf("quote %x", inner)
 		}
 	})
-	t.Run("XLAT-7915-4.3-5/64 quotes of any length", func(t *testing.T) {
+	t.Run("RFC 7915, 4.3/64 quotes of any length", func(t *testing.T) {
 		whole := ip6{src: host6, dst: peer6, next: protoUDP}.packet(u6)
 		for n := 40; n <= len(whole); n++ {
 			inner := forwarded(t, tr, error6(whole[:n])).payload[8:]
@@ -148,13 +148,13 @@ func TestErrorQuoteDetails(t *testing.T) {
 			checkMessage(t, inner[20:], want[:n-40], protoUDP)
 		}
 	})
-	t.Run("XLAT-7915-4.1-3/illegal addresses in the quote", func(t *testing.T) {
+	t.Run("RFC 7915, 4.1/illegal addresses in the quote", func(t *testing.T) {
 		q := ip4{src: netip.MustParseAddr("127.0.0.1"), dst: host4, proto: 50}.packet(data(8))
 		if inner := forwarded(t, tr, error4(q)).payload[8:]; netip.AddrFrom16([16]byte(inner[8:])) != netip.MustParseAddr("64:ff9b::127.0.0.1") {
 			t.Errorf("quote %x", inner)
 		}
 	})
-	t.Run("XLAT-7915-4.3-4/padding behind the quote", func(t *testing.T) {
+	t.Run("RFC 7915, 4.3/padding behind the quote", func(t *testing.T) {
 		q := append(ip4{src: peer4, dst: host4, proto: 50}.packet(data(30)), 0, 0, 0, 0)
 		if out := forwarded(t, tr, error4(q)); len(out.payload) != 8+40+30 {
 			t.Errorf("46: %d octets", len(out.payload))
@@ -164,13 +164,13 @@ func TestErrorQuoteDetails(t *testing.T) {
 			t.Errorf("64: %d octets", len(out.payload))
 		}
 	})
-	t.Run("XLAT-4443-2.4c", func(t *testing.T) {
+	t.Run("RFC 4443, 2.4 (c)", func(t *testing.T) {
 		q := ip4{src: peer4, dst: host4, proto: 50, df: true}.packet(data(1400))
 		if out := forwarded(t, tr, error4(q)); len(out.payload) != 1240 {
 			t.Errorf("%d octets of ICMPv6, want 1240", len(out.payload))
 		}
 	})
-	t.Run("XLAT-4443-2.4c/64 keeps what fits", func(t *testing.T) {
+	t.Run("RFC 4443, 2.4 (c)/64 keeps what fits", func(t *testing.T) {
 		q := ip6{src: host6, dst: peer6, next: 50}.packet(data(1400))
 		small := newTranslator(t, with(func(o *Options) { o.MTU4 = 1260 }))
 		if out := forwarded(t, small, error6(q)); len(out.payload) != 1240 {
@@ -180,7 +180,7 @@ func TestErrorQuoteDetails(t *testing.T) {
 			t.Errorf("%d octets of ICMPv4, want 1428; DF %v", len(out.payload), out.df)
 		}
 	})
-	t.Run("XLAT-7915-5.1-5/small error", func(t *testing.T) {
+	t.Run("RFC 7915, 5.1/small error", func(t *testing.T) {
 		if out := forwarded(t, tr, error6(ip6{src: host6, dst: peer6, next: 50}.packet(data(40)))); out.df || out.id == 0 {
 			t.Errorf("DF %v, identification %d", out.df, out.id)
 		}
@@ -214,19 +214,19 @@ func TestErrorQuotesRefused(t *testing.T) {
 		id    string
 		quote []byte
 	}{
-		{"XLAT-7915-4.3-2/error in an error", v4(ip4{proto: protoICMP}, icmp(3, 3, 0, data(28)))},
-		{"XLAT-7915-4.3-2/redirect", v4(ip4{proto: protoICMP}, icmp(5, 0, 0, data(28)))},
-		{"XLAT-7915-4.3-2/timestamp", v4(ip4{proto: protoICMP}, icmp(13, 0, 0, data(28)))},
-		{"XLAT-CK-7/fragment of an echo", v4(ip4{proto: protoICMP, mf: true}, icmp(8, 0, 0, data(40)))},
-		{"XLAT-7915-4.3-7/19 octets", v4(ip4{proto: protoUDP}, u)[:19]},
-		{"XLAT-7915-4.3-7/27 octets", v4(ip4{proto: protoUDP}, u)[:27]},
-		{"XLAT-7915-4.3-7/options and 7 octets", v4(ip4{proto: protoUDP, options: []byte{1, 1, 1, 0}}, u)[:31]},
-		{"XLAT-7915-4.3-7/nothing", nil},
+		{"RFC 7915, 4.3/error in an error", v4(ip4{proto: protoICMP}, icmp(3, 3, 0, data(28)))},
+		{"RFC 7915, 4.3/redirect", v4(ip4{proto: protoICMP}, icmp(5, 0, 0, data(28)))},
+		{"RFC 7915, 4.3/timestamp", v4(ip4{proto: protoICMP}, icmp(13, 0, 0, data(28)))},
+		{"RFC 7915, 1.2/fragment of an echo", v4(ip4{proto: protoICMP, mf: true}, icmp(8, 0, 0, data(40)))},
+		{"RFC 7915, 4.3/19 octets", v4(ip4{proto: protoUDP}, u)[:19]},
+		{"RFC 7915, 4.3/27 octets", v4(ip4{proto: protoUDP}, u)[:27]},
+		{"RFC 7915, 4.3/options and 7 octets", v4(ip4{proto: protoUDP, options: []byte{1, 1, 1, 0}}, u)[:31]},
+		{"RFC 7915, 4.3/nothing", nil},
 		{"SEC-6/another version", v6(ip6{next: protoUDP}, u)},
 		{"SEC-6/Total Length below IHL", v4(ip4{proto: protoUDP, total: 19}, u)},
 		{"SEC-6/hop-by-hop as protocol", v4(ip4{proto: 0}, u)},
 		{"SEC-6/ICMPv6 as protocol", v4(ip4{proto: protoICMPv6}, icmp(128, 0, 0, data(8)))},
-		{"XLAT-7915-4.3-6/not to us", ip4{src: peer4, dst: stranger4, proto: protoUDP}.packet(u)},
+		{"RFC 7915, 4.3/not to us", ip4{src: peer4, dst: stranger4, proto: protoUDP}.packet(u)},
 	} {
 		t.Run("46/"+c.id, func(t *testing.T) { dropped(t, tr, from4(protoICMP, icmp(3, 3, 0, c.quote)), clat.DropICMPInner) })
 	}
@@ -234,12 +234,12 @@ func TestErrorQuotesRefused(t *testing.T) {
 		id    string
 		quote []byte
 	}{
-		{"XLAT-7915-4.3-2/error in an error", v6(ip6{next: protoICMPv6}, icmp(1, 4, 0, data(48)))},
-		{"XLAT-7915-4.3-2/neighbour solicitation", v6(ip6{next: protoICMPv6}, icmp(135, 0, 0, data(16)))},
-		{"XLAT-CK-7/fragment of an echo", v6(ip6{next: protoICMPv6, extensions: []extension{fragmentHeader(0, true, 1)}}, icmp(128, 0, 0, data(40)))},
-		{"XLAT-7915-4.3-6/not from us", v6(ip6{src: stranger6, next: protoUDP}, u)},
-		{"XLAT-7915-4.3-6/not through the prefix", v6(ip6{dst: stranger6, next: protoUDP}, u)},
-		{"PMTU-CLAT-3/the packet of the peer", v6(ip6{src: peer6, dst: host6, next: protoUDP}, u)},
+		{"RFC 7915, 4.3/error in an error", v6(ip6{next: protoICMPv6}, icmp(1, 4, 0, data(48)))},
+		{"RFC 7915, 4.3/neighbour solicitation", v6(ip6{next: protoICMPv6}, icmp(135, 0, 0, data(16)))},
+		{"RFC 7915, 1.2/fragment of an echo", v6(ip6{next: protoICMPv6, extensions: []extension{fragmentHeader(0, true, 1)}}, icmp(128, 0, 0, data(40)))},
+		{"RFC 7915, 4.3/not from us", v6(ip6{src: stranger6, next: protoUDP}, u)},
+		{"RFC 7915, 4.3/not through the prefix", v6(ip6{dst: stranger6, next: protoUDP}, u)},
+		{"RFC 8201/the packet of the peer", v6(ip6{src: peer6, dst: host6, next: protoUDP}, u)},
 		{"SEC-6/39 octets", v6(ip6{next: protoUDP}, u)[:39]},
 		{"SEC-6/nothing", nil},
 		{"SEC-6/another version", v4(ip4{proto: protoUDP}, data(60))},

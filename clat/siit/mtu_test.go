@@ -16,21 +16,21 @@ func TestMTU46(t *testing.T) {
 		mtu         uint32
 		total, want int // length that the quote claims; MTU in the answer
 	}{
-		{"XLAT-7915-4.2/plus 20", 1500, 1500, 1400, 1500, 1420},
-		{"XLAT-7915-4.2/next hop of IPv6", 1500, 9000, 8000, 9000, 1500},
-		{"XLAT-7915-4.2/next hop of IPv4", 9000, 1460, 8000, 9000, 1480},
-		{"XLAT-7915-4.2/65535", 65535, 65535, 65535, 65535, 65535},
-		{"XLAT-7915-4.2/not below 1280", 1500, 1500, 576, 1500, 1280},
-		{"XLAT-7915-4.2/1", 1500, 1500, 1, 1500, 1280},
-		{"XLAT-7915-4.2/1259", 1500, 1500, 1259, 1500, 1280},
-		{"XLAT-7915-4.2/1261", 1500, 1500, 1261, 1500, 1281},
-		{"XLAT-7915-4.2/plateau 1492", 1500, 1500, 0, 1500, 1500},
-		{"XLAT-7915-4.2/plateau 1492", 9000, 9000, 0, 1500, 1512},
-		{"XLAT-7915-4.2/plateau below 1492", 1500, 1500, 0, 1492, 1280},
-		{"XLAT-7915-4.2/plateau below 1400", 1500, 1500, 0, 1400, 1280},
-		{"XLAT-7915-4.2/plateau of a small packet", 1500, 1500, 0, 60, 1280},
-		{"XLAT-7915-4.2/plateau 2002", 9000, 9000, 0, 4352, 2022},
-		{"XLAT-7915-4.2/plateau 32000", 65535, 65535, 0, 65535, 32020},
+		{"RFC 7915, 4.2/plus 20", 1500, 1500, 1400, 1500, 1420},
+		{"RFC 7915, 4.2/next hop of IPv6", 1500, 9000, 8000, 9000, 1500},
+		{"RFC 7915, 4.2/next hop of IPv4", 9000, 1460, 8000, 9000, 1480},
+		{"RFC 7915, 4.2/65535", 65535, 65535, 65535, 65535, 65535},
+		{"RFC 7915, 4.2/not below 1280", 1500, 1500, 576, 1500, 1280},
+		{"RFC 7915, 4.2/1", 1500, 1500, 1, 1500, 1280},
+		{"RFC 7915, 4.2/1259", 1500, 1500, 1259, 1500, 1280},
+		{"RFC 7915, 4.2/1261", 1500, 1500, 1261, 1500, 1281},
+		{"RFC 7915, 4.2/plateau 1492", 1500, 1500, 0, 1500, 1500},
+		{"RFC 7915, 4.2/plateau 1492", 9000, 9000, 0, 1500, 1512},
+		{"RFC 7915, 4.2/plateau below 1492", 1500, 1500, 0, 1492, 1280},
+		{"RFC 7915, 4.2/plateau below 1400", 1500, 1500, 0, 1400, 1280},
+		{"RFC 7915, 4.2/plateau of a small packet", 1500, 1500, 0, 60, 1280},
+		{"RFC 7915, 4.2/plateau 2002", 9000, 9000, 0, 4352, 2022},
+		{"RFC 7915, 4.2/plateau 32000", 65535, 65535, 0, 65535, 32020},
 	} {
 		t.Run(fmt.Sprintf("%s/%d of %d", c.id, c.mtu, c.total), func(t *testing.T) {
 			tr := newTranslator(t, with(func(o *Options) { o.MTU6, o.MTU4 = c.mtu6, c.mtu4 }))
@@ -50,19 +50,19 @@ func TestMTU64(t *testing.T) {
 		fragment   bool
 		want       uint32 // 0: a drop
 	}{
-		{"XLAT-7915-5.2/minus 20", 1500, 1500, 1400, false, 1380},
-		{"XLAT-7915-5.2/minus 28", 1500, 1500, 1400, true, 1372},
-		{"XLAT-7915-5.2/1280", 1500, 1500, 1280, false, 1260},
-		{"XLAT-7915-5.2/1280", 1500, 1500, 1280, true, 1252},
-		{"PMTU-8201-4-1", 1500, 1500, 1279, false, 0},
-		{"PMTU-8201-4-1", 1500, 1500, 1000, true, 0},
-		{"PMTU-8201-4-1", 1500, 1500, 0, false, 0},
-		{"PMTU-8201-4-2", 1500, 1500, 9000, false, 1480},
-		{"PMTU-8201-4-2", 1500, 1500, 9000, true, 1472},
-		{"XLAT-7915-5.2/next hop of IPv4", 9000, 1400, 9000, false, 1400},
-		{"XLAT-7915-5.2/more than 16 bits", 65535, 65535, 65556, false, 65515},
-		{"XLAT-7915-5.2/32 bits", 65535, 65535, 1<<32 - 1, false, 65515},
-		{"XLAT-7915-5.2/32 bits", 65535, 65535, 1<<32 - 1, true, 65507},
+		{"RFC 7915, 5.2/minus 20", 1500, 1500, 1400, false, 1380},
+		{"RFC 7915, 5.2/minus 28", 1500, 1500, 1400, true, 1372},
+		{"RFC 7915, 5.2/1280", 1500, 1500, 1280, false, 1260},
+		{"RFC 7915, 5.2/1280", 1500, 1500, 1280, true, 1252},
+		{"RFC 8201, 4", 1500, 1500, 1279, false, 0},
+		{"RFC 8201, 4", 1500, 1500, 1000, true, 0},
+		{"RFC 8201, 4", 1500, 1500, 0, false, 0},
+		{"RFC 8201, 4", 1500, 1500, 9000, false, 1480},
+		{"RFC 8201, 4", 1500, 1500, 9000, true, 1472},
+		{"RFC 7915, 5.2/next hop of IPv4", 9000, 1400, 9000, false, 1400},
+		{"RFC 7915, 5.2/more than 16 bits", 65535, 65535, 65556, false, 65515},
+		{"RFC 7915, 5.2/32 bits", 65535, 65535, 1<<32 - 1, false, 65515},
+		{"RFC 7915, 5.2/32 bits", 65535, 65535, 1<<32 - 1, true, 65507},
 	} {
 		t.Run(fmt.Sprintf("%s/%d, fragment %v", c.id, c.mtu, c.fragment), func(t *testing.T) {
 			tr := newTranslator(t, with(func(o *Options) { o.MTU6, o.MTU4 = c.mtu6, c.mtu4 }))
@@ -85,7 +85,7 @@ func TestAnsweredMTUIsRight(t *testing.T) {
 	for mtu6 := 1280; mtu6 <= 1520; mtu6 += 7 {
 		tr := newTranslator(t, with(func(o *Options) { o.MTU6 = mtu6 }))
 		for _, mf := range []bool{false, true} {
-			t.Run(fmt.Sprintf("XLAT-7915-4.1-8/%d, fragment %v", mtu6, mf), func(t *testing.T) {
+			t.Run(fmt.Sprintf("RFC 7915, 4.1/%d, fragment %v", mtu6, mf), func(t *testing.T) {
 				h := ip4{proto: 50, df: true, mf: mf}
 				q := replied(t, tr, h.packet(data(1600)), clat.DropTooBig)
 				mtu := int(binary.BigEndian.Uint16(q.payload[6:]))

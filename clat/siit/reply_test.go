@@ -20,9 +20,9 @@ func TestExactReply(t *testing.T) {
 	}
 	message := seal(self4, host4, protoICMP, icmp(3, 4, 1480, p[:548]))
 	if !bytes.Equal(q.payload, message) {
-		t.Errorf("XLAT-7915-4.1-8\ngot  %x\nwant %x", q.payload, message)
+		t.Errorf("RFC 7915, 4.1\ngot  %x\nwant %x", q.payload, message)
 	}
-	t.Run("XLAT-7915-1.4-1", func(t *testing.T) {
+	t.Run("RFC 7915, 1.4", func(t *testing.T) {
 		small := newTranslator(t, with(func(o *Options) { o.MTU4 = 1300 }))
 		p := from6(protoTCP, tcp(data(1400)))
 		q := replied(t, small, bytes.Clone(p), clat.DropTooBig)
@@ -37,14 +37,14 @@ func TestExactReply(t *testing.T) {
 func TestReplySizes(t *testing.T) {
 	tr := newTranslator(t, hostOptions())
 	for _, n := range []int{0, 8, 500, 527, 528, 529, 1191, 1192, 1193, 1400, 20000} {
-		t.Run(fmt.Sprintf("XLAT-ICMP-SRC/%d", n), func(t *testing.T) {
+		t.Run(fmt.Sprintf("RFC 7915, 4.4/%d", n), func(t *testing.T) {
 			p := ip4{proto: 50, ttl: 1}.packet(data(n))
 			q := replied(t, tr, bytes.Clone(p), clat.DropTTL)
 			if q.src != self4 || q.dst != host4 || !bytes.Equal(q.payload[8:], p[:min(len(p), 576-28)]) {
 				t.Errorf("%v to %v, %d octets", q.src, q.dst, len(q.payload))
 			}
 		})
-		t.Run(fmt.Sprintf("XLAT-4443-2.4c/%d", n), func(t *testing.T) {
+		t.Run(fmt.Sprintf("RFC 4443, 2.4 (c)/%d", n), func(t *testing.T) {
 			p := ip6{next: 50, hops: 1}.packet(data(n))
 			q := replied(t, tr, bytes.Clone(p), clat.DropTTL)
 			if q.src != host6 || q.dst != peer6 || !bytes.Equal(q.payload[8:], p[:min(len(p), 1280-48)]) {
@@ -71,7 +71,7 @@ func TestNoReply(t *testing.T) {
 	tr := newTranslator(t, hostOptions())
 	for typ := range 256 {
 		isError := typ == 3 || typ == 4 || typ == 5 || typ == 11 || typ == 12
-		t.Run(fmt.Sprintf("XLAT-7915-4.4-1/ICMPv4 type %d", typ), func(t *testing.T) {
+		t.Run(fmt.Sprintf("RFC 7915, 4.4/ICMPv4 type %d", typ), func(t *testing.T) {
 			p := ip4{proto: protoICMP, ttl: 1}.packet(seal(host4, peer4, protoICMP, icmp(uint8(typ), 0, 0, quoted4())))
 			if isError {
 				dropped(t, tr, p, clat.DropTTL)
@@ -79,7 +79,7 @@ func TestNoReply(t *testing.T) {
 				replied(t, tr, p, clat.DropTTL)
 			}
 		})
-		t.Run(fmt.Sprintf("XLAT-7915-5.1-4/ICMPv6 type %d", typ), func(t *testing.T) {
+		t.Run(fmt.Sprintf("RFC 7915, 5.1/ICMPv6 type %d", typ), func(t *testing.T) {
 			p := ip6{next: protoICMPv6, hops: 1}.packet(seal(peer6, host6, protoICMPv6, icmp(uint8(typ), 0, 0, quoted6())))
 			if typ < 128 {
 				dropped(t, tr, p, clat.DropTTL)
@@ -88,12 +88,12 @@ func TestNoReply(t *testing.T) {
 			}
 		})
 	}
-	t.Run("XLAT-7915-4.4-1/empty ICMP", func(t *testing.T) {
+	t.Run("RFC 7915, 4.4/empty ICMP", func(t *testing.T) {
 		dropped(t, tr, ip4{proto: protoICMP, ttl: 1}.packet(nil), clat.DropTTL)
 		dropped(t, tr, ip6{next: protoICMPv6, hops: 1}.packet(nil), clat.DropTTL)
 	})
 	for _, offset := range []int{0, 8, 800} {
-		t.Run(fmt.Sprintf("XLAT-7915-4.4-1/fragment at %d", offset), func(t *testing.T) {
+		t.Run(fmt.Sprintf("RFC 7915, 4.4/fragment at %d", offset), func(t *testing.T) {
 			four := ip4{proto: 50, ttl: 1, mf: true, offset: offset}.packet(data(80))
 			six := ip6{next: 50, hops: 1, extensions: []extension{fragmentHeader(offset, true, 1)}}.packet(data(80))
 			for _, p := range [][]byte{four, six} {
@@ -105,7 +105,7 @@ func TestNoReply(t *testing.T) {
 			}
 		})
 	}
-	t.Run("XLAT-7915-4.4-1/multicast", func(t *testing.T) {
+	t.Run("RFC 7915, 4.4/multicast", func(t *testing.T) {
 		dropped(t, tr, ip4{dst: netip.MustParseAddr("224.0.0.9"), proto: protoUDP, ttl: 1}.packet(udp(nil)), clat.DropMulticast)
 		dropped(t, tr, ip6{dst: netip.MustParseAddr("ff0e::9"), next: protoUDP, hops: 1}.packet(udp(nil)), clat.DropMulticast)
 	})
@@ -114,7 +114,7 @@ func TestNoReply(t *testing.T) {
 func TestReplyBudget(t *testing.T) {
 	four := ip4{proto: 50, ttl: 1}.packet(data(8))
 	six := ip6{next: 50, hops: 1}.packet(data(8))
-	t.Run("XLAT-7915-4.4-2/budget", func(t *testing.T) {
+	t.Run("RFC 7915, 4.4/budget", func(t *testing.T) {
 		tr, s := newTranslator(t, hostOptions()), newScratch()
 		s.Errors = 3
 		replies := 0
@@ -145,7 +145,7 @@ func TestReplyBudget(t *testing.T) {
 		{"no address of IPv4", func(o *Options) { o.Self4 = netip.Addr{} }, Drop, Reply, 999},
 		{"no address of IPv6", func(o *Options) { o.Self6 = netip.Addr{} }, Reply, Drop, 999},
 	} {
-		t.Run("XLAT-7915-4.4-2/"+c.name, func(t *testing.T) {
+		t.Run("RFC 7915, 4.4/"+c.name, func(t *testing.T) {
 			tr, s := newTranslator(t, with(c.edit)), newScratch()
 			if r := tr.Translate(newFrame(four), s); r.Verdict != c.r4 || r.Reason != clat.DropTTL {
 				t.Errorf("46: %+v", r)

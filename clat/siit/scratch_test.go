@@ -9,7 +9,7 @@ import (
 )
 
 func TestIdentifications(t *testing.T) {
-	t.Run("XLAT-7915-5.1-6/permutation", func(t *testing.T) {
+	t.Run("RFC 7915, 5.1/permutation", func(t *testing.T) {
 		for _, seed := range []uint64{0, 1, 0x1234_5678_9abc_def0, 1<<64 - 1} {
 			g := newIDGenerator(seed)
 			var seen [1 << 16]bool
@@ -22,7 +22,7 @@ func TestIdentifications(t *testing.T) {
 			}
 		}
 	})
-	t.Run("XLAT-7915-5.1-6/seeds differ", func(t *testing.T) {
+	t.Run("RFC 7915, 5.1/seeds differ", func(t *testing.T) {
 		a, b := newIDGenerator(1), newIDGenerator(2)
 		same := 0
 		for range 1000 {
@@ -34,7 +34,7 @@ func TestIdentifications(t *testing.T) {
 			t.Errorf("%d of 1000 are the same", same)
 		}
 	})
-	t.Run("XLAT-7915-5.1-6/steps differ", func(t *testing.T) {
+	t.Run("RFC 7915, 5.1/steps differ", func(t *testing.T) {
 		g, steps := newIDGenerator(0x5eed), map[uint16]int{}
 		last := g.next()
 		for range 1000 {
@@ -48,7 +48,7 @@ func TestIdentifications(t *testing.T) {
 			}
 		}
 	})
-	t.Run("XLAT-7915-5.1-6/in packets", func(t *testing.T) {
+	t.Run("RFC 7915, 5.1/in packets", func(t *testing.T) {
 		tr, s, seen := newTranslator(t, hostOptions()), newScratch(), map[uint32]bool{}
 		for range 1000 {
 			r := tr.Translate(newFrame(ip6{next: 50}.packet(data(100))), s)
@@ -123,7 +123,7 @@ func TestOptions(t *testing.T) {
 		{func(o *Options) { o.Self6 = netip.MustParseAddr("::ffff:192.0.2.1") }, "source of ICMPv6 errors ::ffff:192.0.2.1 is no IPv6 address"},
 		{func(o *Options) { o.UnmappedSource = host6 }, "unmapped source 2001:db8:1:2::c1a7 is no IPv4 address"},
 	} {
-		t.Run("XLAT-7915-4.1-7/"+c.want, func(t *testing.T) {
+		t.Run("RFC 7915, 4.1/"+c.want, func(t *testing.T) {
 			_, err := New(hostTable(t), with(c.edit))
 			if got := fmt.Sprint(err); err == nil && c.want != "" || err != nil && got != c.want {
 				t.Errorf("%v, want %q", err, c.want)

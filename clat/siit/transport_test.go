@@ -34,7 +34,7 @@ func TestTransport(t *testing.T) {
 	}{{"TCP", protoTCP, tcp}, {"UDP", protoUDP, udp}} {
 		for _, n := range []int{0, 1, 2, 33, 1200} {
 			for _, d := range bothWays(c.proto, c.make(data(n))) {
-				t.Run(fmt.Sprintf("XLAT-CK-1/%s/%s/%d", c.name, d.name, n), func(t *testing.T) {
+				t.Run(fmt.Sprintf("RFC 7915, 4.5/%s/%s/%d", c.name, d.name, n), func(t *testing.T) {
 					q := forwarded(t, tr, d.in)
 					src, dst := host6, peer6
 					if d.version == 4 {
@@ -63,7 +63,7 @@ func TestBadChecksumStaysBad(t *testing.T) {
 		seg   []byte
 	}{{"TCP", protoTCP, tcp(data(40))}, {"UDP", protoUDP, udp(data(40))}} {
 		for _, d := range bothWays(c.proto, c.seg) {
-			t.Run("XLAT-CK-1/"+c.name+"/"+d.name, func(t *testing.T) {
+			t.Run("RFC 7915, 4.5/"+c.name+"/"+d.name, func(t *testing.T) {
 				d.in[len(d.in)-1] ^= 0x10
 				if q := forwardedFrame(t, tr, newFrame(d.in)); q.good() {
 					t.Error("the checksum was made right")
@@ -90,7 +90,7 @@ func TestComputedZero(t *testing.T) {
 			{"46", from4, pseudo(host6, peer6, c.proto, len(c.seg))},
 			{"64", from6, pseudo(peer4, host4, c.proto, len(c.seg))},
 		} {
-			t.Run("XLAT-CK-3/"+c.name+"/"+d.name, func(t *testing.T) {
+			t.Run("RFC 7915, 4.5/"+c.name+"/"+d.name, func(t *testing.T) {
 				seg, at := bytes.Clone(c.seg), field(c.proto)
 				seg[at], seg[at+1] = 0, 0
 				end := seg[len(seg)-2:]
@@ -110,14 +110,14 @@ func TestZeroUDPChecksum(t *testing.T) {
 	six := ip6{next: protoUDP}.packet(udp(data(40)))
 	for _, c := range []struct{ drop4, pass6 bool }{{false, false}, {false, true}, {true, false}, {true, true}} {
 		tr := newTranslator(t, with(func(o *Options) { o.DropZeroUDP4, o.PassZeroUDP6 = c.drop4, c.pass6 }))
-		t.Run(fmt.Sprintf("XLAT-CK-4/drop %v, pass %v", c.drop4, c.pass6), func(t *testing.T) {
+		t.Run(fmt.Sprintf("RFC 7915, 4.5/drop %v, pass %v", c.drop4, c.pass6), func(t *testing.T) {
 			if c.drop4 {
 				dropped(t, tr, four, clat.DropZeroChecksum)
 			} else if q := forwarded(t, tr, four); q.payload[6] == 0 && q.payload[7] == 0 {
 				t.Error("no checksum")
 			}
 		})
-		t.Run(fmt.Sprintf("XLAT-CK-6/drop %v, pass %v", c.drop4, c.pass6), func(t *testing.T) {
+		t.Run(fmt.Sprintf("RFC 6935/drop %v, pass %v", c.drop4, c.pass6), func(t *testing.T) {
 			if !c.pass6 {
 				dropped(t, tr, six, clat.DropZeroChecksum)
 			} else if q := forwardedFrame(t, tr, newFrame(six)); !bytes.Equal(q.payload, udp(data(40))) {
@@ -126,14 +126,14 @@ func TestZeroUDPChecksum(t *testing.T) {
 		})
 	}
 	tr := newTranslator(t, hostOptions())
-	t.Run("XLAT-CK-5", func(t *testing.T) {
+	t.Run("RFC 7915, 4.5/first fragment", func(t *testing.T) {
 		dropped(t, tr, ip4{proto: protoUDP, mf: true}.packet(udp(data(40))), clat.DropZeroChecksum)
 		if q := forwarded(t, tr, ip4{proto: protoUDP, offset: 48}.packet(make([]byte, 40))); !bytes.Equal(q.payload, make([]byte, 40)) {
 			t.Errorf("later fragment changed to %x", q.payload)
 		}
 	})
 	// What the sum covers is what the UDP header says, though the packet holds more (RFC 8200, 8.1).
-	t.Run("XLAT-CK-4/short UDP length", func(t *testing.T) {
+	t.Run("RFC 7915, 4.5/short UDP length", func(t *testing.T) {
 		u := udp(data(40))
 		u[4], u[5] = 0, 30
 		q := forwardedFrame(t, tr, newFrame(ip4{proto: protoUDP}.packet(u)))
@@ -142,7 +142,7 @@ func TestZeroUDPChecksum(t *testing.T) {
 		}
 	})
 	for _, n := range []byte{0, 7, 49} {
-		t.Run(fmt.Sprintf("XLAT-CK-4/UDP length %d of 48", n), func(t *testing.T) {
+		t.Run(fmt.Sprintf("RFC 7915, 4.5/UDP length %d of 48", n), func(t *testing.T) {
 			u := udp(data(40))
 			u[5] = n
 			dropped(t, tr, ip4{proto: protoUDP}.packet(u), clat.DropTransport)
@@ -156,7 +156,7 @@ func TestUnknownProtocols(t *testing.T) {
 	payload := data(64)
 	for proto := range 256 {
 		proto := uint8(proto)
-		t.Run(fmt.Sprintf("XLAT-7915-4.5-ip/46/%d", proto), func(t *testing.T) {
+		t.Run(fmt.Sprintf("RFC 7915, 4.5/46/%d", proto), func(t *testing.T) {
 			p := ip4{proto: proto, df: true}.packet(payload)
 			switch proto {
 			case protoICMP, protoTCP, protoUDP, protoUDPLite, protoDCCP:
@@ -170,7 +170,7 @@ func TestUnknownProtocols(t *testing.T) {
 				}
 			}
 		})
-		t.Run(fmt.Sprintf("XLAT-7915-4.5-ip/64/%d", proto), func(t *testing.T) {
+		t.Run(fmt.Sprintf("RFC 7915, 4.5/64/%d", proto), func(t *testing.T) {
 			p := ip6{next: proto}.packet(payload)
 			switch proto {
 			case protoTCP, protoUDP, protoUDPLite, protoDCCP, protoICMPv6:
@@ -214,7 +214,7 @@ func TestNeutralAndOtherPrefixes(t *testing.T) {
 		{"2001:db8:1:2::c1a7", "2001:db8:64::/48"},
 		{"fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "2001:db8:1:ff00::/56"},
 	} {
-		t.Run("XLAT-6052-4.1-1/"+c.own+","+c.prefix, func(t *testing.T) {
+		t.Run("RFC 6052, 4.1/"+c.own+","+c.prefix, func(t *testing.T) {
 			tr := customTranslator(t, c.own, c.prefix)
 			six := forwarded(t, tr, from4(protoTCP, tcp(data(99))))
 			back := forwarded(t, tr, ip6{src: six.dst, dst: six.src, next: protoTCP}.packet(seal(six.dst, six.src, protoTCP, tcp(data(9)))))

@@ -174,7 +174,7 @@ func TestVectorV6ZeroChecksum(t *testing.T) {
 	}
 }
 
-// V7: XLAT-7915-4.1-6 and -7.
+// V7: the sizes of fragments (RFC 7915, 4.1).
 func TestVectorV7FragmentSizes(t *testing.T) {
 	for _, c := range []struct {
 		lowest int
