@@ -34,6 +34,10 @@ func kinds() []kind {
 		{"PortUnreachable64", from6(protoICMPv6, icmp(1, 4, 0, quoted6())), frame.Offload{}, Forward},
 		{"PacketTooBig64", ip6{src: router, next: protoICMPv6}.packet(
 			seal(router, host6, protoICMPv6, icmp(2, 0, 1400, quoted6()))), frame.Offload{}, Forward},
+		{"UnmappedTimeExceeded64", ip6{src: router, next: protoICMPv6}.packet( // gets a Node Identification object
+			seal(router, host6, protoICMPv6, icmp(3, 0, 0, quoted6()))), frame.Offload{}, Forward},
+		{"ExtendedTimeExceeded46", from4(protoICMP, icmp(11, 0, 32<<16, extended(quoted4(), 128, structure(8)))), frame.Offload{}, Forward},
+		{"ExtendedTimeExceeded64", from6(protoICMPv6, icmp(3, 0, 16<<24, extended(quoted6(), 128, structure(8)))), frame.Offload{}, Forward},
 		{"Fragment46", ip4{proto: protoUDP, offset: 800, mf: true}.packet(data(800)), frame.Offload{}, Forward},
 		{"Fragment64", ip6{next: protoUDP, extensions: []extension{fragmentHeader(800, true, 1)}}.packet(data(800)), frame.Offload{}, Forward},
 		{"Fragmenting46", ip4{proto: protoUDP}.packet(seal(host4, peer4, protoUDP, udp(data(1472)))), frame.Offload{}, Forward},
@@ -45,13 +49,14 @@ func kinds() []kind {
 	}
 }
 
-// run is one translation as often as it is called. The headers of the packet, which is changed in place, are put back each time.
+// run is one translation as often as it is called. What is changed in place is put back each time: the headers, and all of a small
+// packet.
 func (k kind) run(t testing.TB) func() {
 	t.Helper()
-	tr, s := newTranslator(t, hostOptions()), newScratch()
+	tr, s := newTranslator(t, with(func(o *Options) { o.NodeID = true })), newScratch()
 	buf := make([]byte, frame.BufLen)
 	copy(buf[frame.Headroom:], k.in)
-	head := k.in[:min(len(k.in), 160)]
+	head := k.in[:min(len(k.in), 200)]
 	f := new(frame.Frame)
 	step := func() {
 		copy(buf[frame.Headroom:], head)
