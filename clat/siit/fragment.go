@@ -1,14 +1,22 @@
 package siit
 
+import (
+	"encoding/binary"
+
+	"uclat/clat"
+	"uclat/clat/checksum"
+	"uclat/clat/frame"
+)
+
 // Fragments of what is a fragment itself continue its offsets, and the last keeps its more-fragments flag. All but the last carry a
 // multiple of 8 octets.
 
-// fragment6 sends payload in pieces of which none is longer than the lowest IPv6 MTU (RFC 7915, 4.1). h is the header of the whole.
-func (t *Translator) fragment6(payload []byte, h *header6, s *Scratch) Result {
+// fragment6 sends payload in pieces of which none is longer than the lowest IPv6 MTU (RFC 7915, 4.1), as frames from s.out[n] on, and
+// returns where they end. h is the header of the whole.
+func (t *Translator) fragment6(payload []byte, h *header6, s *Scratch, n int) int {
 	room := (t.lowest - len6 - lenFragment) &^ 7
 	piece := *h
 	piece.fragment = true
-	n := 0
 	for len(payload) > 0 {
 		size := min(room, len(payload))
 		last := size == len(payload)
@@ -21,6 +29,36 @@ func (t *Translator) fragment6(payload []byte, h *header6, s *Scratch) Result {
 		piece.offset += uint16(size / 8)
 		s.out[n] = out
 		n++
+	}
+	return n
+}
+
+// fragmentEach6 sends each datagram of a UDP super-packet by itself, in pieces where it is longer than the lowest IPv6 MTU: a device
+// would cut the super-packet, but not fragment. h is the header that came in, six that of the datagrams.
+func (t *Translator) fragmentEach6(f *frame.Frame, h *header4, six *header6, s *Scratch) Result {
+	if f.Checksum != frame.ChecksumPartial {
+		return drop(clat.DropOffload) // the checksum of each is not known
+	}
+	p := f.Bytes()[h.hlen:]
+	head := [lenUDP]byte(p)
+	n := 0
+	for len(p) > lenUDP {
+		// The header goes where the end of the datagram before was, which has been sent.
+		d := p[:min(lenUDP+int(f.SegSize), len(p))]
+		copy(d, head[:])
+		binary.BigEndian.PutUint16(d[4:], uint16(len(d)))
+		binary.BigEndian.PutUint16(d[checksumAtUDP:], checksum.Pseudo6(&six.src, &six.dst, uint32(len(d)), protoUDP))
+		finishPartial(d, protoUDP)
+		if len6+len(d) > t.lowest {
+			n = t.fragment6(d, six, s, n)
+		} else {
+			s.out[n] = s.take(len6 + len(d))
+			write6(s.out[n].Bytes(), six, len(d))
+			copy(s.out[n].Bytes()[len6:], d)
+			n++
+		}
+		six.id = uint32(uint16(six.id + 1)) // as a device numbers them
+		p = p[len(d)-lenUDP:]
 	}
 	return Result{Verdict: Forward, Out: s.out[:n]}
 }

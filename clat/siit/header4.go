@@ -44,6 +44,7 @@ const (
 	lenFragment = 8  // IPv6 fragment header
 	lenICMP     = 8  // ICMP header of the messages that are translated
 	lenTCP      = 20 // TCP header without options
+	lenUDP      = 8
 )
 
 // header4 is what an IPv4 header says.

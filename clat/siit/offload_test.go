@@ -29,9 +29,12 @@ var families = []family{
 
 // partial leaves the sum of the pseudo-header in the checksum field, as a kernel does.
 func (y family) partial(proto uint8, seg []byte) []byte {
-	at := field(proto)
-	binary.BigEndian.PutUint16(seg[at:], slowSum(y.pseudo(proto, len(seg))))
-	return y.build(proto, seg)
+	return y.build(proto, y.partialSegment(proto, seg))
+}
+
+func (y family) partialSegment(proto uint8, seg []byte) []byte {
+	binary.BigEndian.PutUint16(seg[field(proto):], slowSum(y.pseudo(proto, len(seg))))
+	return seg
 }
 
 func (y family) offload(proto uint8, gso frame.Segmentation, size uint16) frame.Offload {
@@ -62,7 +65,7 @@ func TestPartialChecksum(t *testing.T) {
 	for _, y := range families {
 		for _, c := range segmented {
 			for _, n := range []int{0, 1, 1001, 1400} {
-				t.Run(fmt.Sprintf("XLAT-CK-9/%s/%s/%d", y.name, c.name, n), func(t *testing.T) {
+				t.Run(fmt.Sprintf("RFC 7915, 4.5/%s/%s/%d", y.name, c.name, n), func(t *testing.T) {
 					f := newFrame(y.partial(c.proto, c.make(data(n))))
 					f.Offload = y.offload(c.proto, frame.NotSegmented, 0)
 					q := forwardedFrame(t, tr, f)
@@ -86,7 +89,7 @@ func TestPartialChecksum(t *testing.T) {
 func TestPartialZero(t *testing.T) {
 	tr := newTranslator(t, hostOptions())
 	for _, y := range families {
-		t.Run("XLAT-CK-9/"+y.name, func(t *testing.T) {
+		t.Run("RFC 7915, 4.5/"+y.name, func(t *testing.T) {
 			f := newFrame(y.build(protoUDP, udp(data(40))))
 			f.Offload = y.offload(protoUDP, frame.NotSegmented, 0)
 			q := forwardedFrame(t, tr, f)
@@ -103,7 +106,7 @@ func TestPartialZero(t *testing.T) {
 func TestPartialChecksumAndFragments(t *testing.T) {
 	tr := newTranslator(t, hostOptions())
 	for _, c := range segmented {
-		t.Run("XLAT-CK-9/fragmented/"+c.name, func(t *testing.T) {
+		t.Run("RFC 7915, 4.5/fragmented/"+c.name, func(t *testing.T) {
 			seg := c.make(data(1300))
 			binary.BigEndian.PutUint16(seg[field(c.proto):], slowSum(families[0].pseudo(c.proto, len(seg))))
 			f := newFrame(ip4{proto: c.proto}.packet(seg))
@@ -135,7 +138,7 @@ func TestSuperPackets(t *testing.T) {
 		for _, c := range segmented {
 			for _, n := range []int{1, 1408, 40 << 10, 65535 - 40 - c.head} {
 				for _, ecn := range []bool{false, true} {
-					t.Run(fmt.Sprintf("XLAT-CK-9/%s/%s/%d octets, ECN %v", y.name, c.name, n, ecn), func(t *testing.T) {
+					t.Run(fmt.Sprintf("RFC 7915, 4.5/%s/%s/%d octets, ECN %v", y.name, c.name, n, ecn), func(t *testing.T) {
 						seg := c.make(data(n))
 						f := newFrame(y.partial(c.proto, bytes.Clone(seg)))
 						f.Offload = y.offload(c.proto, c.gso, 1408)
@@ -152,14 +155,14 @@ func TestSuperPackets(t *testing.T) {
 							t.Error("checksum or payload is wrong")
 						}
 						if y.name == "64" && q.df != (min(n, 1408)+c.head+20 > 1260) {
-							t.Errorf("XLAT-7915-5.1-5: DF %v", q.df)
+							t.Errorf("RFC 7915, 5.1: DF %v", q.df)
 						}
 					})
 				}
 			}
 		}
 	}
-	t.Run("XLAT-CK-9/longer than IPv4 can say", func(t *testing.T) {
+	t.Run("RFC 7915, 4.5/longer than IPv4 can say", func(t *testing.T) {
 		y := families[1]
 		for _, n := range []int{65515 - 32, 65516 - 32} {
 			f := newFrame(y.partial(protoTCP, tcp(data(n))))
@@ -178,7 +181,7 @@ func TestSuperPacketMTU(t *testing.T) {
 		for _, c := range segmented {
 			mtu := 1500 - y.out - c.head // octets of payload in the largest segment that fits
 			for _, size := range []int{mtu - 1, mtu, mtu + 1} {
-				t.Run(fmt.Sprintf("XLAT-CK-9/MTU/%s/%s/%d", y.name, c.name, size-mtu), func(t *testing.T) {
+				t.Run(fmt.Sprintf("RFC 7915, 4.5/MTU/%s/%s/%d", y.name, c.name, size-mtu), func(t *testing.T) {
 					f := newFrame(y.partial(c.proto, c.make(data(30000))))
 					f.Offload = y.offload(c.proto, c.gso, uint16(size))
 					before := bytes.Clone(f.Bytes())
@@ -209,33 +212,21 @@ func TestSuperPacketMTU(t *testing.T) {
 	}
 }
 
-// Without DF a single packet would be fragmented. A stream is cut smaller instead; datagrams cannot be.
-func TestSuperPacketWithoutDF(t *testing.T) {
+// Without DF a single packet would be fragmented. A stream is cut smaller instead.
+func TestStreamWithoutDF(t *testing.T) {
 	tr, y := newTranslator(t, hostOptions()), families[0]
 	for _, c := range []struct {
 		name       string
-		gso        frame.Segmentation
-		proto      uint8
-		seg        []byte
-		size, want uint16 // 0: a drop
+		size, want uint16
 	}{
-		{"TCP that fits", frame.SegmentTCP, protoTCP, tcp(data(30000)), 1208, 1208},
-		{"TCP above the lowest MTU", frame.SegmentTCP, protoTCP, tcp(data(30000)), 1209, 1208},
-		{"TCP above the MTU", frame.SegmentTCP, protoTCP, tcp(data(30000)), 8000, 1208},
-		{"UDP up to the MTU", frame.SegmentUDP, protoUDP, udp(data(30000)), 1452, 1452},
-		{"UDP above the MTU", frame.SegmentUDP, protoUDP, udp(data(30000)), 1453, 0},
+		{"fits", 1208, 1208},
+		{"above the lowest MTU", 1209, 1208},
+		{"above the MTU", 8000, 1208},
 	} {
-		t.Run("XLAT-7915-4.1-6/"+c.name, func(t *testing.T) {
-			binary.BigEndian.PutUint16(c.seg[field(c.proto):], slowSum(y.pseudo(c.proto, len(c.seg))))
-			f := newFrame(ip4{proto: c.proto}.packet(c.seg))
-			f.Offload = y.offload(c.proto, c.gso, c.size)
+		t.Run("RFC 7915, 4.1/"+c.name, func(t *testing.T) {
+			f := newFrame(ip4{proto: protoTCP}.packet(y.partialSegment(protoTCP, tcp(data(30000)))))
+			f.Offload = y.offload(protoTCP, frame.SegmentTCP, c.size)
 			r := tr.Translate(f, newScratch())
-			if c.want == 0 {
-				if r.Verdict != Drop || r.Reason != clat.DropTooBig {
-					t.Errorf("%+v", r)
-				}
-				return
-			}
 			if r.Verdict != Forward || f.SegSize != c.want {
 				t.Fatalf("%+v, segments of %d", r, f.SegSize)
 			}
@@ -244,6 +235,59 @@ func TestSuperPacketWithoutDF(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Each datagram of a super-packet is what it would be if the host had sent it by itself: whole, or in fragments where it is too long.
+func TestDatagramsWithoutDF(t *testing.T) {
+	y := families[0]
+	for _, lowest := range []int{1280, 1400} {
+		tr := newTranslator(t, with(func(o *Options) { o.LowestMTU6 = lowest }))
+		for _, size := range []int{1, 1000, lowest - 48, lowest - 47, 1233, 1452, 1453, 2456, 2457, 8000, 40000} {
+			for _, n := range []int{size + 1, 3*size - 1, 3 * size, 65507} {
+				if n > 65507 || n <= size {
+					continue
+				}
+				t.Run(fmt.Sprintf("RFC 7915, 4.1/%d of %d for %d", n, size, lowest), func(t *testing.T) {
+					super := data(n)
+					f := newFrame(ip4{proto: protoUDP, id: 0xfffe}.packet(y.partialSegment(protoUDP, udp(super))))
+					f.Offload = y.offload(protoUDP, frame.SegmentUDP, uint16(size))
+					r := tr.Translate(f, newScratch())
+					if size+48 <= lowest {
+						if r.Verdict != Forward || len(r.Out) != 1 || f.GSO != frame.SegmentUDP || int(f.SegSize) != size {
+							t.Fatalf("%d frames", len(r.Out))
+						}
+						return
+					}
+					out := r.Out
+					for i := 0; len(super) > 0; i++ {
+						d := super[:min(size, len(super))]
+						super = super[len(d):]
+						alone := ip4{proto: protoUDP, id: uint16(0xfffe + i)}.packet(seal(host4, peer4, protoUDP, udp(d)))
+						for _, want := range tr.Translate(newFrame(alone), newScratch()).Out {
+							if len(out) == 0 {
+								t.Fatalf("too few frames for datagram %d", i)
+							}
+							if !bytes.Equal(out[0].Bytes(), want.Bytes()) || out[0].Offload != (frame.Offload{}) {
+								t.Fatalf("datagram %d is not what it is alone", i)
+							}
+							out = out[1:]
+						}
+					}
+					if len(out) != 0 {
+						t.Errorf("%d frames too many", len(out))
+					}
+				})
+			}
+		}
+	}
+	t.Run("whose checksums nobody can tell", func(t *testing.T) {
+		f := newFrame(ip4{proto: protoUDP}.packet(seal(host4, peer4, protoUDP, udp(data(3000)))))
+		f.Offload = y.offload(protoUDP, frame.SegmentUDP, 1400)
+		f.Checksum = frame.ChecksumVerified
+		if r := newTranslator(t, hostOptions()).Translate(f, newScratch()); r.Verdict != Drop || r.Reason != clat.DropOffload {
+			t.Errorf("%+v", r)
+		}
+	})
 }
 
 // What a device says and the packet does not bear out is dropped: nobody could finish it.
@@ -287,7 +331,7 @@ func TestOffloadLies(t *testing.T) {
 			{"later fragment", later, with(func(o *frame.Offload) { o.L4 += uint16(len(later) - len(tcp(data(800))) - y.head) })},
 			{"partial fragment", first, frame.Offload{Checksum: frame.ChecksumPartial, L4: uint16(len(first) - len(tcp(data(800)))), ChecksumAt: 16}},
 		} {
-			t.Run("XLAT-CK-9/"+y.name+"/"+c.name, func(t *testing.T) {
+			t.Run("RFC 7915, 4.5/"+y.name+"/"+c.name, func(t *testing.T) {
 				f := newFrame(c.p)
 				f.Offload = c.o
 				if r := tr.Translate(f, newScratch()); r.Verdict != Drop || r.Reason != clat.DropOffload {
@@ -296,7 +340,7 @@ func TestOffloadLies(t *testing.T) {
 			})
 		}
 	}
-	t.Run("XLAT-CK-9/64/error of a router", func(t *testing.T) {
+	t.Run("RFC 7915, 4.5/64/error of a router", func(t *testing.T) {
 		f := newFrame(ip6{src: router, next: protoICMPv6}.packet(seal(router, host6, protoICMPv6, icmp(3, 0, 0, quoted6()))))
 		f.Offload = families[1].offload(protoICMPv6, frame.NotSegmented, 0)
 		if r := tr.Translate(f, newScratch()); r.Reason != clat.DropOffload {

@@ -1,13 +1,17 @@
 package siit
 
-import "uclat/clat/frame"
+import (
+	"uclat/clat"
+	"uclat/clat/frame"
+)
 
 const (
-	// maxOut is the most frames that one packet becomes: 65515 octets of payload in pieces of 1232, and one to spare.
-	maxOut = 65515/1232 + 2
+	// maxOut is the most frames that one packet becomes: a UDP super-packet whose datagrams are one octet too long for the least MTU
+	// of IPv6, so that each leaves in two pieces. What is no super-packet becomes 54 at most.
+	maxOut = 2 * (65507/(clat.MinMTU6-len6-lenUDP+1) + 1)
 
 	// spareLen is what the frames made of one packet take at most: the payload once, and for each piece its headers and its room.
-	spareLen = 65535 + maxOut*(48+frame.Headroom+frame.Tailroom)
+	spareLen = 65535 + maxOut*(len6+lenFragment+lenUDP+frame.Headroom+frame.Tailroom)
 )
 
 // Scratch is what one worker's translations need beside the packet: never shared, never copied.

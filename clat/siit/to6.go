@@ -85,8 +85,7 @@ func (t *Translator) fits6(f *frame.Frame, h *header4, transport int, s *Scratch
 	if h.df {
 		return t.error4(f, h, s, clat.DropTooBig, icmp4Unreachable, code4FragNeeded, uint32(t.mtu6-len6+len4-fragmentLen(h))), false
 	}
-	// Datagrams of a super-packet cannot be cut once more.
-	return drop(clat.DropTooBig), f.GSO != frame.SegmentUDP
+	return Result{}, true
 }
 
 // fragmentLen is what the packet's fragment header will take in IPv6, in octets.
@@ -107,12 +106,17 @@ func (t *Translator) send6(f *frame.Frame, h *header4, pair *eam.Pair6, next uin
 	six.src, six.dst = pair.Src, pair.Dst
 	payload := f.Len() - h.hlen
 	head := len6 + fragmentLen(h)
-	if !h.df && f.GSO == frame.NotSegmented && head+payload > t.lowest {
-		p := f.Bytes()[h.hlen:]
-		if f.Checksum == frame.ChecksumPartial {
-			finishPartial(p, next)
+	if !h.df {
+		switch {
+		case f.GSO == frame.NotSegmented && head+payload > t.lowest:
+			p := f.Bytes()[h.hlen:]
+			if f.Checksum == frame.ChecksumPartial {
+				finishPartial(p, next)
+			}
+			return Result{Verdict: Forward, Out: s.out[:t.fragment6(p, &six, s, 0)]}
+		case f.GSO == frame.SegmentUDP && f.WireLen(h.hlen+lenUDP)-h.hlen+len6 > t.lowest:
+			return t.fragmentEach6(f, h, &six, s)
 		}
-		return t.fragment6(p, &six, s)
 	}
 	if !f.Reshape(h.hlen-head, head+payload) {
 		return drop(clat.DropTooBig)
