@@ -8,9 +8,11 @@ func illegalSource4(a [4]byte) bool { return a[0] == 0 || a[0] == 127 || a[0] >=
 // isGroup4 is multicast or the limited broadcast.
 func isGroup4(a [4]byte) bool { return a[0]&0xf0 == 224 || a == [4]byte{255, 255, 255, 255} }
 
+func isGroup6(a *[16]byte) bool { return a[0] == 0xff }
+
 // illegalSource6 is what may not be the source of any packet: multicast, unspecified, loopback (RFC 7915, 5.1).
 func illegalSource6(a *[16]byte) bool {
-	return a[0] == 0xff || *a == [16]byte{} || *a == [16]byte{15: 1}
+	return isGroup6(a) || *a == [16]byte{} || *a == [16]byte{15: 1}
 }
 
 // isLinkLocal6 is what may not be the source of a packet that leaves its link (RFC 4291, 2.5.6).

@@ -51,6 +51,9 @@ func (t *Table) To6(p *Pair6, src, dst [4]byte, embedded bool) clat.DropReason {
 	if t.plat != embedded {
 		ours = oursIsDestination
 	}
+	if isGroup4(dst) { // before all else: whatever is wrong with such a packet, it is not answered
+		return clat.DropMulticast
+	}
 	if reason := t.src6(&p.Src, src, ours, embedded); reason != clat.DropNone {
 		return reason
 	}
@@ -69,6 +72,9 @@ func (t *Table) To4(p *Pair4, src, dst *[16]byte, embedded bool) clat.DropReason
 	if t.plat != embedded {
 		ours = oursIsSource
 	}
+	if isGroup6(dst) {
+		return clat.DropMulticast
+	}
 	if reason := t.src4(&p.Src, src, ours, embedded); reason != clat.DropNone {
 		return reason
 	}
@@ -84,7 +90,10 @@ func (t *Table) To4(p *Pair4, src, dst *[16]byte, embedded bool) clat.DropReason
 // Dst4 maps the destination of an ICMPv6 error whose source has no IPv4 address: a router on the way (RFC 7915, 5.2), which on our
 // own link may have a link-local address only. A source that may not send at all is refused all the same.
 func (t *Table) Dst4(v4 *[4]byte, src, dst *[16]byte) clat.DropReason {
-	if illegalSource6(src) {
+	switch {
+	case isGroup6(dst):
+		return clat.DropMulticast
+	case illegalSource6(src):
 		return clat.DropSource
 	}
 	ours := oursIsDestination
@@ -114,9 +123,6 @@ func (t *Table) src6(v6 *[16]byte, a [4]byte, ours side, embedded bool) clat.Dro
 }
 
 func (t *Table) dst6(v6 *[16]byte, a [4]byte, ours side, embedded bool) clat.DropReason {
-	if isGroup4(a) {
-		return clat.DropMulticast
-	}
 	e := t.lookup4(a)
 	switch {
 	case t.isSelf(a) || ours == oursIsSource && e != nil && e.ours:
@@ -157,9 +163,6 @@ func (t *Table) src4(v4 *[4]byte, a *[16]byte, ours side, embedded bool) clat.Dr
 }
 
 func (t *Table) dst4(v4 *[4]byte, a *[16]byte, ours side, embedded bool) clat.DropReason {
-	if a[0] == 0xff {
-		return clat.DropMulticast
-	}
 	e := t.lookup6(a)
 	switch {
 	case ours == oursIsDestination && e == nil:

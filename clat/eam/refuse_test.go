@@ -72,6 +72,8 @@ func TestRefused(t *testing.T) {
 		{"RFC 7915, 5.6", hostSpec(), way64, "2001:db8::9", own6, clat.DropNoMapping},
 		{"RFC 7915, 5.6", hostSpec(), way64, peer6, "2001:db8:1:2::c1a8", clat.DropNoMapping},
 		{"RFC 7915, 5.6", hostSpec(), way64, peer6, "ff0e::1", clat.DropMulticast},
+		{"RFC 4443, 2.4 (e.3)/from a stranger", hostSpec(), way64, "2001:db8::9", "ff0e::1", clat.DropMulticast},
+		{"RFC 1812, 4.3.2.7/from a stranger", hostSpec(), way46, "192.0.0.4", "224.0.0.1", clat.DropMulticast},
 		{"RFC 7915, 5.6/own IPv4 not within 100.64.0.0/10", clients, way64, "2001:db8:64::8.8.8.8", "2001:db8:c:0:8:808:800:0", clat.DropNoMapping},
 		{"RFC 6052, 5.1", hostSpec(), way64, "64:ff9b::0.1.2.3", own6, clat.DropSpoofed},
 		{"RFC 6052, 5.1", hostSpec(), way64, "64:ff9b::127.0.0.1", own6, clat.DropSpoofed},

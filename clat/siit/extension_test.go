@@ -184,6 +184,12 @@ func TestNodeIdentification(t *testing.T) {
 			t.Errorf("%x", out.payload)
 		}
 	})
+	t.Run("not where a quote has fewer octets than it should", func(t *testing.T) {
+		q := ip6{src: host6, dst: peer6, next: 59}.packet(data(7))
+		if out := forwarded(t, tr, message(3, 0, q)); len(out.payload) != 8+27 {
+			t.Errorf("%x", out.payload)
+		}
+	})
 	t.Run("not in Fragmentation Needed or Parameter Problem, nor unless it is wanted", func(t *testing.T) {
 		q := ip6{src: host6, dst: peer6, next: 50}.packet(data(88))
 		without := newTranslator(t, hostOptions())

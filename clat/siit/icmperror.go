@@ -14,12 +14,15 @@ import (
 //
 // Both translations keep the quote's transport part where it lies in the buffer, and write all headers anew in front of it.
 
+// minQuoted is how many octets behind the IP header every quote has, in octets (RFC 792); those of IPv6 have as much as fits.
+const minQuoted = 8
+
 // icmpError6 translates an ICMPv4 error whose checksum was verified.
 func (t *Translator) icmpError6(f *frame.Frame, h *header4, pair *eam.Pair6, to icmpTo, s *Scratch) Result {
 	icmp := f.Bytes()[h.hlen:]
 	quote, ext, ok := splitExtension(icmp[lenICMP:], int(icmp[5])*unit4)
 	var in header4
-	if !ok || !in.read(quote) || len(quote) < in.hlen+8 || protocolDiffers6(in.proto) {
+	if !ok || !in.read(quote) || len(quote) < in.hlen+minQuoted || protocolDiffers6(in.proto) {
 		return drop(clat.DropICMPInner)
 	}
 	var inner eam.Pair6
@@ -121,7 +124,7 @@ func (t *Translator) icmpError4(f *frame.Frame, h *header6, pair *eam.Pair4, s *
 	}
 
 	m := message{head: len4 + lenICMP + len4, quote: len4, at: h.hlen + lenICMP + in.hlen, data: data, ext: ext}
-	if unmapped && extensible && t.nodeID {
+	if unmapped && extensible && t.nodeID && len(data) >= minQuoted {
 		m.node = &h.src
 	}
 	attribute, ok := m.place(f, t.mtu4, unit4)
