@@ -6,13 +6,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"uclat/test/lab/netlab"
 	"uclat/test/peers"
 )
 
@@ -144,8 +144,17 @@ func checkBlob(t *testing.T, got string, size int64) {
 // curlBothWays downloads and uploads a file of so many octets and compares.
 func (top *topology) curlBothWays(t *testing.T, size int64) {
 	t.Helper()
-	curl := peers.Find(t, "curl")
-	checkBlob(t, must(t, top.laptop, curl, "-sS", "--fail", "--max-time", "30", top.url(int(size))), size)
+	top.download(t, top.laptop, size)
+	top.upload(t, top.laptop, size)
+}
+
+func (top *topology) download(t *testing.T, n *netlab.Node, size int64) {
+	t.Helper()
+	checkBlob(t, must(t, n, peers.Find(t, "curl"), "-sS", "--fail", "--max-time", "30", top.url(int(size))), size)
+}
+
+func (top *topology) upload(t *testing.T, n *netlab.Node, size int64) {
+	t.Helper()
 	data, err := io.ReadAll(blob(size))
 	if err != nil {
 		t.Fatal(err)
@@ -158,7 +167,7 @@ func (top *topology) curlBothWays(t *testing.T, size int64) {
 	if err := os.WriteFile(file, data, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if got := must(t, top.laptop, curl, "-sS", "--fail", "--max-time", "30", "-T", file, top.url(0)); got != want+"\n" {
+	if got := must(t, n, peers.Find(t, "curl"), "-sS", "--fail", "--max-time", "30", "-T", file, top.url(0)); got != want+"\n" {
 		t.Errorf("the upload has hash %q, want %s", got, want)
 	}
 }
@@ -193,34 +202,30 @@ func (top *topology) transfer(t *testing.T) {
 // echo sends UDP of these sizes to the server, which sends it back.
 func (top *topology) echo(t *testing.T, sizes ...int) {
 	t.Helper()
-	var lost []string
-	top.askRole(t, top.laptop, "echo", echoOptions{Addr: server4, Sizes: sizes}, &lost)
-	if len(lost) > 0 {
+	if lost := top.echoes(t, echoOptions{Sizes: sizes}); len(lost) > 0 {
 		t.Errorf("UDP echo: %s", strings.Join(lost, ", "))
 	}
 }
 
+// echoes sends UDP to the server and returns what did not come back as it was.
+func (top *topology) echoes(t *testing.T, opt echoOptions) (lost []string) {
+	t.Helper()
+	opt.Addr = server4
+	top.askRole(t, top.laptop, "echo", opt, &lost)
+	return lost
+}
+
 // traceroute shows the way: first the translator, by its own address, then IPv6 routers, which have no IPv4 address.
 func (top *topology) traceroute(t *testing.T) {
-	hop := regexp.MustCompile(`(?m)^ *\d+  (\S+)`)
-	for _, c := range []struct {
-		name string
-		args []string
-	}{{"UDP", nil}, {"ICMP", []string{"-I"}}, {"TCP", []string{"-T", "-p", fmt.Sprint(portHTTP)}}} {
-		t.Run(c.name, func(t *testing.T) {
-			args := append(c.args, "-4", "-n", "-q", "1", "-w", "2", server4.String())
-			var hops []string
-			// About one time in a hundred the PLAT's masquerade loses all probes that go beyond it, with and without the program
-			// under test: the next attempt has other ports and identifiers.
-			for attempt := 0; attempt < 3 && !slices.Contains(hops, server4.String()); attempt++ {
-				hops = nil
-				for _, m := range hop.FindAllStringSubmatch(must(t, top.laptop, peers.Find(t, "traceroute"), args...), -1) {
-					hops = append(hops, m[1])
-				}
+	for _, probe := range probes {
+		t.Run(probe.name, func(t *testing.T) {
+			var addrs []string
+			for _, h := range top.hops(t, probe.args...) {
+				addrs = append(addrs, h.addr)
 			}
-			if len(hops) < 3 || hops[0] != "100.64.46.5" || hops[1] != "192.0.0.8" || hops[len(hops)-1] != server4.String() ||
-				slices.Contains(hops, "*") || slices.Contains(hops, "100.64.46.4") {
-				t.Errorf("hops are %v", hops)
+			if len(addrs) < 3 || addrs[0] != translator || addrs[1] != unmapped || addrs[len(addrs)-1] != server4.String() ||
+				slices.Contains(addrs, "*") || slices.Contains(addrs, "100.64.46.4") {
+				t.Errorf("hops are %v", addrs)
 			}
 		})
 	}

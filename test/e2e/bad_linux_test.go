@@ -117,6 +117,12 @@ func TestBadHost(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		for _, dev := range []string{"tailscale0", "other"} { // the kernel does the rest when it gets to it
+			eventually(t, dev+" is up", func() bool {
+				return strings.Contains(must(t, top.laptop, ip, "link", "show", dev), "state UP") &&
+					strings.Contains(must(t, top.laptop, ip, "-6", "route", "show", "table", "local", "dev", dev), "ff00::/8")
+			})
+		}
 		if err := top.laptop.AddRoute(netlab.Route{Dst: netip.MustParsePrefix("100.64.0.0/10"), Dev: "tailscale0"}); err != nil {
 			t.Fatal(err)
 		}
@@ -133,6 +139,9 @@ func TestBadHost(t *testing.T) {
 	})
 	t.Run("address.ipv6 is an interface's", func(t *testing.T) {
 		must(t, top.laptop, ip, "address", "add", clat46+"/128", "dev", "eth0", "nodad")
+		eventually(t, clat46+" is there", func() bool {
+			return strings.Contains(must(t, top.laptop, ip, "-6", "route", "show", "table", "local", "dev", "eth0"), clat46)
+		})
 		for _, command := range []string{"run", "check"} {
 			top.refused(t, command, configured(), "address.ipv6 = "+clat46, "which eth0 has already: choose an address that is routed to this host")
 		}

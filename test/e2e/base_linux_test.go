@@ -168,6 +168,9 @@ func TestNetwork(t *testing.T) {
 		if err := top.laptop.AddAddr("lo", addr); err != nil {
 			t.Fatal(err)
 		}
+		if _, err := top.laptop.WaitAddr(t.Context(), "lo", addr); err != nil {
+			t.Fatal(err)
+		}
 		must(t, top.laptop, peers.Find(t, "ping"), "-c", "2", "-i", "0.1", "-w", "5", "-I", addr.Addr().String(), server6.String())
 		if err := top.laptop.DelAddr("lo", addr); err != nil {
 			t.Fatal(err)

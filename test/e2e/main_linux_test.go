@@ -22,7 +22,9 @@ var scratch string
 
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == netlab.Command {
-		os.Exit(netlab.Main(os.Args[2:], netlab.Roles{"server": serverRole, "echo": echoRole, "pref64": pref64Role}))
+		os.Exit(netlab.Main(os.Args[2:], netlab.Roles{
+			"server": serverRole, "echo": echoRole, "pref64": pref64Role, "tos server": tosServerRole, "tos client": tosClientRole,
+		}))
 	}
 	os.Exit(run(m))
 }

@@ -13,19 +13,23 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
+	"golang.org/x/sys/unix"
 )
 
 // Ports of the server. Nothing listens at portClosed.
 const (
-	portHTTP   = 80
-	portEcho   = 7
-	portDNS    = 53
-	portClosed = 9
+	portHTTP     = 80
+	portEcho     = 7
+	portEchoNoDF = 1007 // its answers may be fragmented on the way, whatever their size
+	portDNS      = 53
+	portClosed   = 9
 )
 
 // dnsAnswer is the address that the server's DNS gives to every name.
@@ -36,7 +40,7 @@ type serverOptions struct {
 	Addr netip.Addr
 }
 
-// serverRole is the server: HTTP (GET /N gives N octets, PUT gives back the SHA-256 of what was put), UDP echo, and DNS.
+// serverRole is the server: HTTP (GET /N gives N octets, PUT gives back the SHA-256 of what was put), UDP echo with and without DF, and DNS.
 func serverRole(ctx context.Context, arg json.RawMessage, report func(any) error) error {
 	var opt serverOptions
 	if err := json.Unmarshal(arg, &opt); err != nil {
@@ -51,6 +55,13 @@ func serverRole(ctx context.Context, arg json.RawMessage, report func(any) error
 	if err != nil {
 		return err
 	}
+	echoNoDF, err := net.ListenPacket("udp", at(portEchoNoDF))
+	if err != nil {
+		return err
+	}
+	if err := setIP(echoNoDF, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DONT); err != nil {
+		return err
+	}
 	dns, err := net.ListenPacket("udp", at(portDNS))
 	if err != nil {
 		return err
@@ -58,13 +69,15 @@ func serverRole(ctx context.Context, arg json.RawMessage, report func(any) error
 	srv := &http.Server{Handler: http.HandlerFunc(serveBlob), ReadHeaderTimeout: time.Minute}
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = srv.Serve(web) }) // ends with the role
-	wg.Go(func() { answerPackets(echo, func(b []byte) []byte { return b }) })
+	for _, conn := range []net.PacketConn{echo, echoNoDF} {
+		wg.Go(func() { answerPackets(conn, func(b []byte) []byte { return b }) })
+	}
 	wg.Go(func() { answerPackets(dns, answerDNS) })
 	err = report("ready")
 	if err == nil {
 		<-ctx.Done()
 	}
-	err = errors.Join(err, srv.Close(), echo.Close(), dns.Close())
+	err = errors.Join(err, srv.Close(), echo.Close(), echoNoDF.Close(), dns.Close())
 	wg.Wait()
 	return err
 }
@@ -74,6 +87,8 @@ type echoOptions struct {
 	Addr   netip.Addr
 	Sizes  []int
 	Forget bool // close the socket before an answer comes, and send each from another
+	DF     bool // send all with DF, never in fragments
+	NoDF   bool // send all without DF, to the echo that does the same
 }
 
 // echoRole sends UDP packets of these sizes to the server's echo, one after the other, and reports what did not come back as it was.
@@ -82,7 +97,13 @@ func echoRole(ctx context.Context, arg json.RawMessage, report func(any) error) 
 	if err := json.Unmarshal(arg, &opt); err != nil {
 		return err
 	}
-	dial := func() (net.Conn, error) { return net.Dial("udp", netip.AddrPortFrom(opt.Addr, portEcho).String()) }
+	port := uint16(portEcho)
+	if opt.NoDF {
+		port = portEchoNoDF
+	}
+	dial := func() (*net.UDPConn, error) {
+		return net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(opt.Addr, port)))
+	}
 	if opt.Forget {
 		for _, size := range opt.Sizes {
 			conn, err := dial()
@@ -101,12 +122,23 @@ func echoRole(ctx context.Context, arg json.RawMessage, report func(any) error) 
 		return err
 	}
 	defer conn.Close()
+	switch {
+	case opt.DF:
+		err = setIP(conn, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DO)
+	case opt.NoDF:
+		err = setIP(conn, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DONT)
+	}
+	if err != nil {
+		return err
+	}
 	lost := []string{}
 	for _, size := range opt.Sizes {
 		// An answer that does not fit the path is lost, and teaches the server to send fragments the next time.
-		err := echoOnce(conn, size)
-		for tries := 1; err != nil && tries < 3; tries++ {
-			err = echoOnce(conn, size)
+		var err error
+		for wait := 200 * time.Millisecond; wait < 2*time.Second; wait *= 2 {
+			if err = echoOnce(conn, size, wait); err == nil {
+				break
+			}
 		}
 		if err != nil {
 			lost = append(lost, fmt.Sprintf("%d octets: %v", size, err))
@@ -115,7 +147,23 @@ func echoRole(ctx context.Context, arg json.RawMessage, report func(any) error) 
 	return report(lost)
 }
 
-func echoOnce(conn net.Conn, size int) error {
+// setIP sets a socket option of IPv4. conn is a socket of package net.
+func setIP(conn any, option, value int) error {
+	raw, err := conn.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return err
+	}
+	return setRawIP(raw, option, value)
+}
+
+func setRawIP(conn syscall.RawConn, option, value int) (err error) {
+	called := conn.Control(func(fd uintptr) {
+		err = os.NewSyscallError("setsockopt", unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, option, value))
+	})
+	return errors.Join(called, err)
+}
+
+func echoOnce(conn net.Conn, size int, wait time.Duration) error {
 	sent, err := io.ReadAll(blob(int64(size)))
 	if err != nil {
 		return err
@@ -123,15 +171,19 @@ func echoOnce(conn net.Conn, size int) error {
 	if _, err = conn.Write(sent); err != nil {
 		return err
 	}
-	if err := conn.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+	if err := conn.SetReadDeadline(time.Now().Add(wait)); err != nil {
 		return err
 	}
 	buf := make([]byte, 65536)
-	n, err := conn.Read(buf)
-	if err == nil && !bytes.Equal(buf[:n], sent) {
-		err = fmt.Errorf("%d others came back", n)
+	for others := 0; ; others++ { // such as the late answer to an earlier try
+		n, err := conn.Read(buf)
+		switch {
+		case err != nil && others > 0:
+			return fmt.Errorf("%d others came back: %w", others, err)
+		case err != nil || bytes.Equal(buf[:n], sent):
+			return err
+		}
 	}
-	return err
 }
 
 // blob is what GET /N gives: the same N octets each time, which do not compress.

@@ -34,7 +34,8 @@ var (
 type topology struct {
 	lab                          *netlab.Lab
 	laptop, router, plat, server *netlab.Node
-	laptopAddr                   netip.Addr // that the laptop made in lanPrefix
+	hop                          *netlab.Node // between PLAT and server, where addHop put one
+	laptopAddr                   netip.Addr   // that the laptop made in lanPrefix
 }
 
 // newTopology makes the network and waits until the laptop is connected.
@@ -58,6 +59,9 @@ func newTopology(t *testing.T) *topology {
 		}
 	}
 	if err := top.connect(); err != nil {
+		t.Fatal(err)
+	}
+	if err := top.awaitRouter(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	top.startRadvd(t)
@@ -110,6 +114,18 @@ func (top *topology) connect() error {
 		server.AddAddr("eth0", serverWAN),
 		server.AddRoute(netlab.Route{Dst: anywhere4, Via: platWAN.Addr()}),
 	)
+}
+
+// awaitRouter waits until programs can use the router's addresses: also without duplicate address detection, the kernel takes a moment.
+func (top *topology) awaitRouter(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for _, addr := range []netip.Prefix{routerLAN, routerLL, pref64Router} {
+		if _, err := top.router.WaitAddr(ctx, "lan0", host(addr.Addr())); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // awaitLaptop waits until the laptop has configured itself, routes the other prefix to it and names its resolver.
