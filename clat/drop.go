@@ -11,7 +11,7 @@ const (
 	DropHeader    // IP header truncated or with impossible lengths (RFC 1812, 5.2.2; RFC 8200, 3)
 	DropChecksum  // IPv4 header checksum wrong (RFC 1812, 5.2.2)
 	DropTransport // transport header truncated, or a checksum that must be right is wrong (RFC 5508, REQ-3)
-	DropExtension // IPv6 extension headers truncated, too many, or inside a fragment (RFC 7915, 5.1.1)
+	DropExtension // IPv6 extension headers truncated, too many, or behind a fragment header (RFC 7915, 5.1.1)
 	DropFragment  // impossible fragment: offset, length, or more than 65535 octets in all (RFC 8200, 4.5)
 	DropOffload   // segmentation or partial checksum on what is not plain TCP or UDP, or with values that contradict the packet
 
@@ -45,7 +45,7 @@ var drops = [NumDropReasons]struct{ name, meaning string }{
 	DropHeader:         {"ip-header", "its IP header is truncated or has impossible lengths"},
 	DropChecksum:       {"ipv4-header-checksum", "its IPv4 header checksum is wrong"},
 	DropTransport:      {"transport-header", "its transport header is truncated, or its ICMP checksum is wrong"},
-	DropExtension:      {"extension-header", "its IPv6 extension headers are truncated, too many, or inside a fragment"},
+	DropExtension:      {"extension-header", "its IPv6 extension headers are truncated, too many, or behind a fragment header"},
 	DropFragment:       {"fragment", "it is an impossible fragment"},
 	DropOffload:        {"offload", "the device's notes on segmentation or checksum do not fit it"},
 	DropSource:         {"source", "its source may not send here"},

@@ -57,6 +57,15 @@ var bad = []struct{ text, want string }{
 	{"interface.mtu = 1279", "1: interface.mtu: 1279: is out of range: 0 or 1280 to 65535"},
 	{"interface.mtu = 65536", "1: interface.mtu: 65536: is out of range: 0 or 1280 to 65535"},
 	{"interface.metric = 0", "1: interface.metric: 0: is out of range: 1 to 2147483647"},
+	{"translate.traffic-class = 0", "1: translate.traffic-class: 0: is an integer, not a string: put it in quotes"},
+	{"translate.traffic-class = 'cpoy'", `1: translate.traffic-class: "cpoy": is neither "copy" nor a number from "0" to "255"`},
+	{"translate.traffic-class = '256'", `1: translate.traffic-class: "256": is neither "copy" nor a number from "0" to "255"`},
+	{"translate.traffic-class = '010'", `1: translate.traffic-class: "010": is neither "copy" nor a number from "0" to "255"`},
+	{"translate.traffic-class = ''", `1: translate.traffic-class: "": is neither "copy" nor a number from "0" to "255"`},
+	{"translate.clamp-mss = 1360", "1: translate.clamp-mss: 1360: is an integer, not a boolean: write true or false without quotes"},
+	{"translate.node-identification = 'on'",
+		`1: translate.node-identification: "on": is a string, not a boolean: write true or false without quotes`},
+	{"translate.icmp-prohibited = true", "1: translate.icmp-prohibited: unknown key: did you mean translate.icmpv6-prohibited?"},
 	{"translate.lowest-ipv6-mtu = 0", "1: translate.lowest-ipv6-mtu: 0: is out of range: 1280 to 65535"},
 
 	// Names of interfaces.
@@ -80,6 +89,8 @@ var bad = []struct{ text, want string }{
 	{"interface.ipv4 = '::ffff:1.2.3.4'",
 		`1: interface.ipv4: "::ffff:1.2.3.4": is no IPv4 address or prefix such as 100.64.46.4 or 100.64.0.0/10`},
 	{"interface.self-ipv4 = '100.64.46.5/32'", `1: interface.self-ipv4: "100.64.46.5/32": is no IPv4 address such as 100.64.46.5`},
+	{"translate.unmapped-source = 'none'", `1: translate.unmapped-source: "none": ` +
+		`is no IPv4 address such as 192.0.0.8, nor "", with which such errors are dropped`},
 	{"translate.unmapped-source = '240.0.0.1'",
 		`1: translate.unmapped-source: "240.0.0.1": lies in 240.0.0.0/4, which is reserved and broadcast`},
 
@@ -141,6 +152,8 @@ var atOdds = []struct{ text, want string }{
 	{"interface.ipv4 = '100.64.0.0/10'\naddress.ipv6 = '2001:db8::1'",
 		`2: address.ipv6: "2001:db8::1": does not go with interface.ipv4 "100.64.0.0/10" (u.toml:1): ` +
 			"one address cannot stand for many: write a prefix of length 32, 40, 48, 56, 64 or 96 (RFC 6052, 2.2)"},
+	{"translate.icmp-errors = false\ntranslate.icmpv6-prohibited = true",
+		"2: translate.icmpv6-prohibited: true: does not go with translate.icmp-errors false (u.toml:1): without ICMP errors there is no such answer"},
 	{"pref64.sources = []",
 		`1: pref64.sources: is empty, so that no NAT64 prefix can be found: write at least one of "configured", "dns"`},
 	{"pref64.sources = ['configured']",

@@ -12,6 +12,7 @@ func (b *builder) check() {
 	b.checkPREF64()
 	b.checkAddress()
 	b.checkMaps()
+	b.checkTranslate()
 }
 
 // ref is one value of a setting.
@@ -137,5 +138,11 @@ func (b *builder) checkMaps() {
 				b.conflict(this, ref{"pref64.prefixes", j}, "it lies in the NAT64 prefix, which gives its addresses a meaning already")
 			}
 		}
+	}
+}
+
+func (b *builder) checkTranslate() {
+	if t := b.config.Translate; t.ICMPv6Prohibited && !t.ICMPErrors {
+		b.conflict(ref{key: "translate.icmpv6-prohibited"}, ref{key: "translate.icmp-errors"}, "without ICMP errors there is no such answer")
 	}
 }

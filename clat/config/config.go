@@ -136,16 +136,26 @@ const (
 	ActionPass      Action = "pass"      // translated without a checksum
 )
 
+// TrafficClass is what the TOS and traffic class octet of translated packets becomes. The zero value copies it.
+type TrafficClass struct {
+	Fixed bool  // it is Octet for every packet, both ways
+	Octet uint8 // 0 unless Fixed
+}
+
 // Translate is what RFC 7915 and its companions leave to the operator.
 type Translate struct {
-	WKPNonGlobal     Action     // non-global IPv4 addresses behind 64:ff9b::/96 (RFC 6052, 3.1): translate or reject
-	LowestIPv6MTU    int        // octets, 1280 to 65535: largest IPv6 packet that a packet without DF becomes (RFC 7915, 4.1)
-	UDPZeroChecksum  Action     // UDP over IPv4 without a checksum (RFC 7915, 4.5): compute or drop
-	UDP6ZeroChecksum Action     // UDP over IPv6 with checksum 0 (RFC 8200, 8.1; RFC 6935): drop or pass
-	ICMPFragments    Action     // ICMP in fragments (RFC 7915, 1.2): drop
-	TTLTransparent   bool       // TTL and hop limit stay as they are, instead of one less
-	UnmappedSource   netip.Addr // IPv4 source of ICMP errors from IPv6 routers that no IPv4 address stands for
-	ICMPErrors       bool       // whether the translator sends ICMP errors of its own
+	WKPNonGlobal       Action       // non-global IPv4 addresses behind 64:ff9b::/96 (RFC 6052, 3.1): translate or reject
+	LowestIPv6MTU      int          // octets, 1280 to 65535: largest IPv6 packet that a packet without DF becomes (RFC 7915, 4.1)
+	UDPZeroChecksum    Action       // UDP over IPv4 without a checksum (RFC 7915, 4.5): compute or drop
+	UDP6ZeroChecksum   Action       // UDP over IPv6 with checksum 0 (RFC 8200, 8.1; RFC 6935): drop or pass
+	ICMPFragments      Action       // ICMP in fragments (RFC 7915, 1.2): drop
+	TTLTransparent     bool         // TTL and hop limit stay as they are, instead of one less
+	TrafficClass       TrafficClass // copied or fixed (RFC 7915, 4.1 and 5.1)
+	ClampMSS           bool         // the MSS of a TCP SYN is lowered to what fits the MTU, both ways
+	UnmappedSource     netip.Addr   // IPv4 source of ICMP errors from IPv6 routers that no IPv4 address stands for; invalid: they are dropped
+	NodeIdentification bool         // whether these errors tell the router's IPv6 address, in an ICMP extension
+	ICMPErrors         bool         // whether the translator sends ICMP errors of its own
+	ICMPv6Prohibited   bool         // whether IPv6 packets without a mapping are answered with ICMPv6 type 1, code 1 (RFC 7915, 5.4)
 }
 
 // Default is the Config of an empty file.

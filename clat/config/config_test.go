@@ -32,13 +32,14 @@ func TestDefault(t *testing.T) {
 		},
 		PREF64: PREF64{Sources: []Source{SourceConfigured, SourceDNS}},
 		Translate: Translate{
-			WKPNonGlobal:     ActionTranslate,
-			LowestIPv6MTU:    1280,
-			UDPZeroChecksum:  ActionCompute,
-			UDP6ZeroChecksum: ActionDrop,
-			ICMPFragments:    ActionDrop,
-			UnmappedSource:   netip.MustParseAddr("192.0.0.8"),
-			ICMPErrors:       true,
+			WKPNonGlobal:       ActionTranslate,
+			LowestIPv6MTU:      1280,
+			UDPZeroChecksum:    ActionCompute,
+			UDP6ZeroChecksum:   ActionDrop,
+			ICMPFragments:      ActionDrop,
+			UnmappedSource:     netip.MustParseAddr("192.0.0.8"),
+			NodeIdentification: true,
+			ICMPErrors:         true,
 		},
 	}
 	if diff := cmp.Diff(want, Default(), plain); diff != "" {

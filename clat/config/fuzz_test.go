@@ -32,8 +32,11 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("the second time it is another: %v\n%s", err, diff)
 		}
 		if !c.Interface.IPv4.IsValid() || !c.Interface.SelfIPv4.Is4() || c.Interface.Name == "" || len(c.PREF64.Sources) == 0 ||
-			!c.Translate.UnmappedSource.Is4() || c.Translate.LowestIPv6MTU < 1280 {
+			c.Translate.UnmappedSource.Is6() || c.Translate.LowestIPv6MTU < 1280 {
 			t.Errorf("something is missing: %+v", c)
+		}
+		if class := c.Translate.TrafficClass; !class.Fixed && class.Octet != 0 {
+			t.Errorf("traffic class %+v is neither copied nor fixed", class)
 		}
 		if _, ok := c.Address.Embedding(); c.Address.IPv6.IsValid() && ok == c.Address.IPv6.IsSingleIP() {
 			t.Errorf("%v is neither an address nor an RFC 6052 prefix", c.Address.IPv6)

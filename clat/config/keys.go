@@ -116,10 +116,18 @@ var keys = []key{
 		word(func(c *Config) *Action { return &c.Translate.ICMPFragments }, ActionDrop)),
 	boolean("translate.ttl-transparent", "false", "whether TTL and hop limit stay as they are, so that traceroute does not see the translator",
 		func(c *Config) *bool { return &c.Translate.TTLTransparent }),
-	scalar("translate.unmapped-source", "192.0.0.8", "IPv4 source of ICMP errors from IPv6 routers that have no IPv4 address",
-		value(hostAddr4, func(c *Config) *netip.Addr { return &c.Translate.UnmappedSource })),
+	scalar("translate.traffic-class", "copy", "TOS and traffic class octet of what is translated: copy, or a number from 0 to 255 for all",
+		value(trafficClass, func(c *Config) *TrafficClass { return &c.Translate.TrafficClass })),
+	boolean("translate.clamp-mss", "false", "whether the MSS that a TCP SYN offers is lowered to what fits the MTU",
+		func(c *Config) *bool { return &c.Translate.ClampMSS }),
+	scalar("translate.unmapped-source", "192.0.0.8", "IPv4 source of ICMP errors from IPv6 routers that have no IPv4 address; empty: dropped",
+		optional(unmappedSource, func(c *Config) *netip.Addr { return &c.Translate.UnmappedSource })),
+	boolean("translate.node-identification", "true", "whether such ICMP errors tell the router's IPv6 address",
+		func(c *Config) *bool { return &c.Translate.NodeIdentification }),
 	boolean("translate.icmp-errors", "true", "whether the translator sends ICMP errors of its own",
 		func(c *Config) *bool { return &c.Translate.ICMPErrors }),
+	boolean("translate.icmpv6-prohibited", "false", "whether IPv6 packets without a mapping are answered with \"administratively prohibited\"",
+		func(c *Config) *bool { return &c.Translate.ICMPv6Prohibited }),
 }
 
 func scalar(name, def, doc string, set func(*Config, string) error) key {

@@ -129,13 +129,41 @@ func TestParseGood(t *testing.T) {
 				udp6-zero-checksum = "pass"
 				icmp-fragments = "drop"
 				ttl-transparent = true
+				traffic-class = "184"
+				clamp-mss = true
 				unmapped-source = "192.0.0.9"
-				icmp-errors = false`,
+				node-identification = false
+				icmp-errors = false
+				icmpv6-prohibited = false`,
 			want: with(func(c *Config) {
 				c.Translate = Translate{
 					WKPNonGlobal: ActionReject, LowestIPv6MTU: 1500, UDPZeroChecksum: ActionDrop, UDP6ZeroChecksum: ActionPass,
-					ICMPFragments: ActionDrop, TTLTransparent: true, UnmappedSource: netip.MustParseAddr("192.0.0.9"),
+					ICMPFragments: ActionDrop, TTLTransparent: true, TrafficClass: TrafficClass{Fixed: true, Octet: 184}, ClampMSS: true,
+					UnmappedSource: netip.MustParseAddr("192.0.0.9"),
 				}
+			}),
+		},
+		{
+			name: "an answer to those who scan",
+			text: "translate.icmpv6-prohibited = true",
+			want: with(func(c *Config) { c.Translate.ICMPv6Prohibited = true }),
+		},
+		{
+			name: "traffic class 0 is not the same as none",
+			text: "translate.traffic-class = '0'",
+			want: with(func(c *Config) { c.Translate.TrafficClass = TrafficClass{Fixed: true} }),
+		},
+		{
+			name:  "and copy takes it back",
+			text:  "translate.traffic-class = '255'",
+			flags: []Flag{{"translate.traffic-class", []string{"copy"}}},
+			want:  defaults(),
+		},
+		{
+			name: "no source for ICMP errors from IPv6 routers",
+			text: "translate.unmapped-source = ''\ninterface.ipv4 = '192.0.0.8'",
+			want: with(func(c *Config) {
+				c.Translate.UnmappedSource, c.Interface.IPv4 = netip.Addr{}, netip.MustParsePrefix("192.0.0.8/32")
 			}),
 		},
 		{

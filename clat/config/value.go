@@ -101,6 +101,18 @@ func parseBool(text string) (bool, error) {
 	return false, errors.New("is not one of true, false")
 }
 
+// trafficClass reads the octet in one way of writing only: nobody shall wonder what "010" is.
+func trafficClass(text string) (TrafficClass, error) {
+	if text == "copy" {
+		return TrafficClass{}, nil
+	}
+	n, err := strconv.ParseUint(text, 10, 8)
+	if err != nil || strconv.FormatUint(n, 10) != text {
+		return TrafficClass{}, errors.New(`is neither "copy" nor a number from "0" to "255"`)
+	}
+	return TrafficClass{Fixed: true, Octet: uint8(n)}, nil
+}
+
 func inbound(text string) (Inbound, error) { return oneOf(Inbound(text), InboundReplies, InboundAll) }
 
 func source(text string) (Source, error) { return oneOf(Source(text), SourceConfigured, SourceDNS) }
@@ -201,6 +213,13 @@ func hostAddr4(text string) (netip.Addr, error) {
 		return addr, errors.New("is no IPv4 address such as 100.64.46.5")
 	}
 	return addr, reserved4.clear(netip.PrefixFrom(addr, 32))
+}
+
+func unmappedSource(text string) (netip.Addr, error) {
+	if addr, err := netip.ParseAddr(text); err != nil || !addr.Is4() {
+		return addr, errors.New(`is no IPv4 address such as 192.0.0.8, nor "", with which such errors are dropped`)
+	}
+	return hostAddr4(text)
 }
 
 func hostAddr6(text string) (netip.Addr, error) {

@@ -1,5 +1,5 @@
 // Package datapath carries batches of packets between queues through one Translator, and owns what that takes: workers, the budget
-// of ICMP errors, counters.
+// of ICMP errors, counters, and events: what is dropped and should be known.
 package datapath
 
 import (
@@ -45,8 +45,12 @@ const (
 
 // Engine is a translator at work.
 type Engine struct {
-	translator atomic.Pointer[siit.Translator]
-	errors     *rate.Limiter
+	// OnEvent is told what should be known, a few times a second at most; nil: nobody is. The workers call it, so it must not block.
+	// Set it before Run.
+	OnEvent func(Event)
+
+	translator     atomic.Pointer[siit.Translator]
+	errors, events *rate.Limiter
 
 	mu      sync.Mutex
 	workers []*Worker
@@ -54,7 +58,7 @@ type Engine struct {
 
 // New returns an Engine that translates with t.
 func New(t *siit.Translator) *Engine {
-	e := &Engine{errors: rate.NewLimiter(errorsPerSecond, errorBurst)}
+	e := &Engine{errors: rate.NewLimiter(errorsPerSecond, errorBurst), events: rate.NewLimiter(eventsPerSecond, eventBurst)}
 	e.translator.Store(t)
 	return e
 }
@@ -175,6 +179,7 @@ func (w *Worker) Process(in, v6, v4 []*frame.Frame) (int, []*frame.Frame, []*fra
 			w.counters.Drops[d][r.Reason].Add(1)
 		default:
 			w.counters.Drops[d][r.Reason].Add(1)
+			w.e.report(r.Reason, d, in[n].Bytes())
 		}
 		for _, f := range r.Out {
 			if f.Version() == 6 {

@@ -83,7 +83,7 @@ var (
 	peer6 = netip.MustParseAddr("64:ff9b::198.51.100.5")
 )
 
-func translator(t testing.TB, prefix string) *siit.Translator {
+func translator(t testing.TB, prefix string, edits ...func(*siit.Options)) *siit.Translator {
 	t.Helper()
 	m, err := eam.New(eam.Spec{
 		Ours:   []eam.Mapping{{IPv4: netip.PrefixFrom(host4, 32), IPv6: netip.PrefixFrom(host6, 128)}},
@@ -92,7 +92,11 @@ func translator(t testing.TB, prefix string) *siit.Translator {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr, err := siit.New(m, siit.Options{MTU6: 1500, MTU4: 1500, LowestMTU6: 1280, Self4: netip.MustParseAddr("100.64.46.5")})
+	o := siit.Options{MTU6: 1500, MTU4: 1500, LowestMTU6: 1280, Self4: netip.MustParseAddr("100.64.46.5")}
+	for _, edit := range edits {
+		edit(&o)
+	}
+	tr, err := siit.New(m, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +210,7 @@ func TestGoneDeviceIsAnError(t *testing.T) {
 	}
 }
 
-// XLAT-7915-4.4-2: whatever arrives, errors are bounded.
+// RFC 4443, 2.4 (f): whatever arrives, errors are bounded.
 func TestErrorBudget(t *testing.T) {
 	e := New(translator(t, "64:ff9b::/96"))
 	w := e.NewWorker()

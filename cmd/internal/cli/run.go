@@ -28,16 +28,17 @@ func newRun() *cobra.Command {
 			"uplink, no IPv6 address) is one line\nof the log, and it waits. The log goes to standard error.",
 		Args: noArgs,
 	}
-	readConfig, newLog := configFlags(cmd), logFlags(cmd)
+	readConfig, newLogs := configFlags(cmd), logFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, err := readConfig()
 		if err != nil {
 			return err
 		}
-		log, err := newLog(cmd.ErrOrStderr())
+		logs, err := newLogs(cmd.ErrOrStderr())
 		if err != nil {
 			return err
 		}
+		log := logs.log
 		host, err := hostnet.New(hostnet.Options{Log: log})
 		if err != nil {
 			return err
@@ -47,7 +48,7 @@ func newRun() *cobra.Command {
 			return err
 		}
 		err = daemon.Run(cmd.Context(), daemon.Options{
-			Config: c, Log: log, Host: host, Eyes: eyes, Finders: finders(c, log),
+			Config: c, Log: log, Packets: logs.packets, Host: host, Eyes: eyes, Finders: finders(c, log),
 			Obstacles: obstacles,
 			OpenTUN:   func(name string, mtu int) (daemon.TUN, error) { return tundev.Open(name, mtu) },
 		})

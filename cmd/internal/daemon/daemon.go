@@ -45,6 +45,7 @@ type Eyes interface {
 type Options struct {
 	Config  *config.Config
 	Log     *slog.Logger
+	Packets *slog.Logger // for single packets, whose lines must not keep those of Log from being written
 	Host    Host
 	Eyes    Eyes
 	Finders []discovery.Finder

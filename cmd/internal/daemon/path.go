@@ -19,6 +19,9 @@ type TUN interface {
 	Lost() (read, written uint64)
 }
 
+// maxEvents is how many events may wait for the log.
+const maxEvents = 8
+
 // path is a running datapath. It ends when stop is called, or by itself when the device fails.
 type path struct {
 	tun    TUN
@@ -42,12 +45,25 @@ func (d *daemon) up(ctx context.Context, plan policy.Plan) error {
 	run, stop := context.WithCancel(context.Background())
 	p := &path{tun: tun, engine: datapath.New(t), stop: stop, done: make(chan struct{})}
 	d.path = p
+	events := make(chan datapath.Event, maxEvents)
+	p.engine.OnEvent = func(e datapath.Event) {
+		select {
+		case events <- e:
+		default: // no packet waits for the log
+		}
+	}
 	go func() {
-		defer close(p.done)
+		defer close(events)
 		err := p.engine.Run(run, []datapath.Lane{{In: tun, V6: tun, V4: tun}})
 		_ = tun.Close() // which the engine leaves to us where the device failed, also in the moment before stop
 		if run.Err() == nil {
 			d.ended <- err
+		}
+	}()
+	go func() {
+		defer close(p.done)
+		for e := range events {
+			d.Packets.Warn(eventLine(e), "drop", e.Reason.String())
 		}
 	}()
 	err = d.setHost(ctx, plan)

@@ -57,7 +57,7 @@ func newRig(t *testing.T, toml string, host platform.Snapshot) (*rig, Options) {
 	r.finder = &fakeFinder{}
 	r.tuns = &fakeTUNs{rig: r}
 	o := Options{
-		Config: c, Log: r.logger(), Host: r.host, Eyes: r.eyes, OpenTUN: r.tuns.open,
+		Config: c, Log: r.logger(), Packets: r.logger().With("about", "packets"), Host: r.host, Eyes: r.eyes, OpenTUN: r.tuns.open,
 		Obstacles: func(_ context.Context, tun, uplink string) ([]string, error) {
 			r.say("look for firewalls between %s and %s", tun, uplink)
 			return nil, nil

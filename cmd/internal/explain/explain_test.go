@@ -107,6 +107,7 @@ func TestExplain(t *testing.T) {
 
 		{"IPv6 in the PREF64", one, wkp, "64:ff9b::198.51.100.10", "198.51.100.10 -> 100.64.46.4"},
 		{"of another prefix", one, nsp, "64:ff9b::198.51.100.10", native6},
+		{"also where it would be answered", one + "translate.icmpv6-prohibited = true", nsp, "64:ff9b::198.51.100.10", native6},
 		{"to the first client", clients, wkp, "64:ff9b::198.51.100.10", "198.51.100.10 -> 100.64.0.1"},
 		{"a map's", one + "map = [{ipv4 = '192.0.2.1', ipv6 = '2001:db8:9::1'}]", wkp, "2001:db8:9::1", "192.0.2.1 -> 100.64.46.4"},
 		{"IPv6 that claims a private address", one, wkp, "64:ff9b::10.1.2.3", "10.1.2.3 -> 100.64.46.4"},

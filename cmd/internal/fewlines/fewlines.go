@@ -26,13 +26,19 @@ type Handler struct {
 // past is shared by all handlers that were derived from one.
 type past struct {
 	mu      sync.Mutex
-	lines   [most]time.Time // when the last ones were passed on, as a ring
+	lines   []time.Time // when the last ones were passed on, as a ring
 	at      int
 	leftOut int
+	whole   *past // that this is a part of; may be nil
 }
 
 // New bounds what next gets.
-func New(next slog.Handler) *Handler { return &Handler{next, &past{}} }
+func New(next slog.Handler) *Handler { return &Handler{next, &past{lines: make([]time.Time, most)}} }
+
+// Part is a handler for at most n of h's lines, so that there is room for others.
+func (h *Handler) Part(n int) *Handler {
+	return &Handler{h.next, &past{lines: make([]time.Time, n), whole: h.past}}
+}
 
 // Enabled asks next.
 func (h *Handler) Enabled(ctx context.Context, l slog.Level) bool { return h.next.Enabled(ctx, l) }
@@ -71,8 +77,14 @@ func (p *past) take(now time.Time) (leftOut int, ok bool) {
 		p.leftOut++
 		return 0, false
 	}
+	if p.whole != nil {
+		if leftOut, ok = p.whole.take(now); !ok {
+			return 0, false
+		}
+	}
 	p.lines[p.at] = now
-	p.at = (p.at + 1) % most
-	leftOut, p.leftOut = p.leftOut, 0
+	p.at = (p.at + 1) % len(p.lines)
+	leftOut += p.leftOut
+	p.leftOut = 0
 	return leftOut, true
 }

@@ -41,11 +41,14 @@ func New(c *config.Config, prefixes []pref64.Prefix, mtu6 int) (*siit.Translator
 	}
 	t, err := siit.New(m, siit.Options{
 		MTU6: mtu6, MTU4: mtu6, LowestMTU6: min(c.Translate.LowestIPv6MTU, mtu6),
-		Self4: c.Interface.SelfIPv4, Self6: c.SelfIPv6(), UnmappedSource: c.Translate.UnmappedSource,
+		Self4: c.Interface.SelfIPv4, Self6: c.SelfIPv6(),
+		UnmappedSource: c.Translate.UnmappedSource, NodeID: c.Translate.NodeIdentification,
 		TTLTransparent: c.Translate.TTLTransparent,
-		DropZeroUDP4:   c.Translate.UDPZeroChecksum == config.ActionDrop,
-		PassZeroUDP6:   c.Translate.UDP6ZeroChecksum == config.ActionPass,
-		NoErrors:       !c.Translate.ICMPErrors,
+		SetTOS:         c.Translate.TrafficClass.Fixed, TOS: c.Translate.TrafficClass.Octet,
+		ClampMSS:     c.Translate.ClampMSS,
+		DropZeroUDP4: c.Translate.UDPZeroChecksum == config.ActionDrop,
+		PassZeroUDP6: c.Translate.UDP6ZeroChecksum == config.ActionPass,
+		NoErrors:     !c.Translate.ICMPErrors, Prohibited6: c.Translate.ICMPv6Prohibited,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("translator: %w", err)

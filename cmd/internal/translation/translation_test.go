@@ -1,6 +1,7 @@
 package translation
 
 import (
+	"bytes"
 	"net/netip"
 	"strings"
 	"testing"
@@ -128,7 +129,7 @@ func TestOptions(t *testing.T) {
 		{name: "or as it was", config: "translate.ttl-transparent = true", packet: udp4(t, 64, 8, false), want: siit.Forward,
 			check: func(out []byte) bool { return out[7] == 64 }},
 		{name: "an error comes from interface.self-ipv4", packet: udp4(t, 1, 8, false), want: siit.Reply, reason: clat.DropTTL,
-			check: func(out []byte) bool { return [4]byte(out[12:16]) == [4]byte{100, 64, 46, 5} }},
+			check: from(100, 64, 46, 5)},
 		{name: "or not at all", config: "translate.icmp-errors = false", packet: udp4(t, 1, 8, false), want: siit.Drop, reason: clat.DropTTL},
 		{name: "what fits goes", mtu6: 1500, packet: udp4(t, 64, 1480-20, true), want: siit.Forward},
 		{name: "what does not, does not", mtu6: 1499, packet: udp4(t, 64, 1480-20, true), want: siit.Reply, reason: clat.DropTooBig},
@@ -138,6 +139,33 @@ func TestOptions(t *testing.T) {
 			check: func(out []byte) bool { return len(out) == 40+1400 }},
 		{name: "though not of more than the uplink takes", config: "translate.lowest-ipv6-mtu = 9000", mtu6: 1400, packet: udp4(t, 64, 1400, false),
 			want: siit.Forward, check: func(out []byte) bool { return out[6] == 44 && len(out) <= 1400 }},
+		{name: "the traffic class is the TOS", packet: udp4(t, 64, 8, false), want: siit.Forward,
+			check: func(out []byte) bool { return out[0] == 0x62 && out[1] == 0xe0 }},
+		{name: "or 0", config: "translate.traffic-class = '0'", packet: udp4(t, 64, 8, false), want: siit.Forward,
+			check: func(out []byte) bool { return out[0] == 0x60 && out[1] == 0 }},
+		{name: "or what is configured", config: "translate.traffic-class = '184'", packet: udp4(t, 64, 8, false), want: siit.Forward,
+			check: func(out []byte) bool { return out[0] == 0x6b && out[1] == 0x80 }},
+		{name: "the MSS is as the host offers it", packet: syn4(t, 9000), want: siit.Forward, check: mss6(9000)},
+		{name: "or what fits", config: "translate.clamp-mss = true", mtu6: 1420, packet: syn4(t, 9000), want: siit.Forward, check: mss6(1360)},
+		{name: "a router without IPv4 tells its IPv6 address", packet: timeExceeded6(t), want: siit.Forward,
+			check: func(out []byte) bool {
+				return from(192, 0, 0, 8)(out) && len(out) == 20+8+128+28 && bytes.HasSuffix(out, addr6("2001:db8:ffff::1"))
+			}},
+		{name: "or not", config: "translate.node-identification = false", packet: timeExceeded6(t), want: siit.Forward,
+			check: func(out []byte) bool { return from(192, 0, 0, 8)(out) && len(out) == 20+8+28 }},
+		{name: "it has the address of unmapped-source", config: "translate.unmapped-source = '192.0.0.9'", packet: timeExceeded6(t),
+			want: siit.Forward, check: from(192, 0, 0, 9)},
+		{name: "or there is none", config: "translate.unmapped-source = ''", packet: timeExceeded6(t), want: siit.Drop, reason: clat.DropNoMapping},
+		{name: "what has no mapping gets no answer", packet: udp6("2001:db8:ffff::1"), want: siit.Drop, reason: clat.DropNoMapping},
+		{name: "or one", config: "translate.icmpv6-prohibited = true", packet: udp6("2001:db8:ffff::1"), want: siit.Reply,
+			reason: clat.DropNoMapping, check: func(out []byte) bool {
+				return bytes.Equal(out[8:24], addr6("2001:db8:c1a7::46")) && bytes.Equal(out[24:40], addr6("2001:db8:ffff::1")) &&
+					out[40] == 1 && out[41] == 1
+			}},
+		{name: "UDP over IPv6 without a checksum is dropped", packet: udp6("64:ff9b::198.51.100.10"), want: siit.Drop,
+			reason: clat.DropZeroChecksum},
+		{name: "or passes", config: "translate.udp6-zero-checksum = 'pass'", packet: udp6("64:ff9b::198.51.100.10"), want: siit.Forward,
+			check: func(out []byte) bool { return out[26] == 0 && out[27] == 0 }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			mtu6 := tt.mtu6
