@@ -1,5 +1,5 @@
 # make demo    builds uclat and shows it at work in an IPv6-only internet on this machine (needs root)
-# make test    all tests: check, then end to end with real peers (needs root, and Debian's package index)
+# make test    all tests: check, the list of requirements, fuzzing, end to end with real peers (needs root, and Debian's package index)
 # make check   what needs neither root nor anything installed but Go and a C compiler (for the race detector)
 
 GO      ?= go
@@ -11,7 +11,7 @@ SYSTEMS  = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windo
 UNIT     = $$($(GO) list ./... | grep -v uclat/test/e2e)
 FUZZ     = 20s
 
-.PHONY: build demo check test e2e peers format cross lint unit fuzz bench throughput clean
+.PHONY: build demo check test e2e peers format cross lint unit conformance covered mutants fuzz bench throughput clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o build/uclat ./cmd/uclat
@@ -21,7 +21,7 @@ demo: build
 
 check: format cross lint unit
 
-test: check e2e
+test: check covered fuzz e2e
 
 format:
 	@bad=$$(gofmt -l cmd clat platform discovery test); [ -z "$$bad" ] || { echo "not gofmt'd: $$bad"; exit 1; }
@@ -39,6 +39,18 @@ lint:
 unit:
 	$(GO) run ./test/report -race $(UNIT)
 
+# The tests of the requirements, one each, and docs/CONFORMANCE.md from what they cover (needs root).
+conformance:
+	$(GO) run ./test/conformance/count
+
+# The same, where docs/CONFORMANCE.md must be right already.
+covered:
+	$(GO) run ./test/conformance/count -check
+
+# Those tests can fail: mistakes are put into the translator, one after the other. IDS="XLAT-CK-1 XLAT-CK-2": only those of these.
+mutants:
+	$(GO) run ./test/conformance/mutants $(IDS)
+
 # Once with the program as it ships, once with the race detector in it.
 e2e:
 	-test/peers/fetch.sh # where that is impossible, what is installed is used, and the rest is skipped
@@ -48,13 +60,16 @@ e2e:
 peers:
 	test/peers/fetch.sh
 
-# Each fuzz target for a while; what it finds stays in testdata as a seed.
+# Each fuzz target for a while, two at a time, each with one worker. What one finds stays in its package's testdata as a seed.
 fuzz:
-	@for p in $$($(GO) list ./...); do \
-		for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz'); do \
-			$(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZ) -fuzzminimizetime 20x $$p || exit 1; \
-		done; \
-	done
+	@grep -rHo '^func Fuzz[A-Za-z0-9]*' --include='*_test.go' . | sed 's|/[^/]*:func | |' | sort | xargs -P 2 -n 2 sh -c ' \
+		if out=$$($(GO) test -run "^\$$" -fuzz "^$$1\$$" -fuzztime $(FUZZ) -fuzzminimizetime 20x -parallel 1 "$$0" 2>&1); then \
+			echo "$$0 $$1: $$(echo "$$out" | grep -o "execs: [0-9]*" | tail -n 1)"; \
+		else \
+			echo "$$out"; \
+			echo "$$0 $$1 FAILED. What it found is in $$0/testdata/fuzz/$$1: go test -run $$1 $$0"; \
+			exit 1; \
+		fi'
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./clat/...

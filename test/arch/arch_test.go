@@ -45,13 +45,18 @@ var may = map[string][]string{
 	"cmd/internal/translation": {"..."},
 	"cmd/internal/fewlines":    {},
 
-	"test/arch":       {},
-	"test/bench":      {"..."},
-	"test/e2e":        {"..."},
-	"test/lab":        {"..."},
-	"test/lab/netlab": {"platform"},
-	"test/peers":      {},
-	"test/report":     {},
+	"test/arch":                     {},
+	"test/bench":                    {"..."},
+	"test/conformance":              {},
+	"test/conformance/count":        {"test/conformance/requirements", "test/gotest"},
+	"test/conformance/mutants":      {"test/conformance/requirements", "test/gotest"},
+	"test/conformance/requirements": {"test/gotest"},
+	"test/e2e":                      {"..."},
+	"test/gotest":                   {},
+	"test/lab":                      {"..."},
+	"test/lab/netlab":               {"platform"},
+	"test/peers":                    {},
+	"test/report":                   {"test/gotest"},
 }
 
 // only is where a module, or a package of one, may be imported. Tests of a package may import what the package may not, except for
@@ -78,6 +83,7 @@ var only = map[string][]string{
 	"gvisor.dev/gvisor":                          {},
 	"golang.zx2c4.com/wireguard/device":          {},
 	"github.com/rogpeppe/go-internal/testscript": {"cmd/internal/cli"},
+	"github.com/gopacket/gopacket":               {"test/..."},
 }
 
 type pkg struct {

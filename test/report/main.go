@@ -3,8 +3,7 @@
 package main
 
 import (
-	"bufio"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -12,16 +11,11 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+
+	"uclat/test/gotest"
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Getenv("UCLAT_TEST_REQUIRE") == "1")) }
-
-// event is a line of `go test -json` (go doc test2json).
-type event struct {
-	Action, Package, Test, Output string
-	ImportPath                    string // of build output
-	Elapsed                       float64
-}
 
 // results are what became of the tests. A test is named by its package and its name.
 type results struct {
@@ -31,29 +25,15 @@ type results struct {
 }
 
 func run(args []string, out io.Writer, require bool) int {
-	cmd := exec.Command("go", append([]string{"test", "-json"}, args...)...)
+	r := results{output: map[string][]string{}}
+	cmd := gotest.Command(args...)
 	cmd.Stderr = os.Stderr
-	pipe, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
+	err := gotest.Run(cmd, func(e gotest.Event) { r.add(e, out) }, func(line string) { fmt.Fprintln(out, line) })
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
 		fmt.Fprintln(os.Stderr, "report:", err)
 		return 2
 	}
-	r := results{output: map[string][]string{}}
-	lines := bufio.NewScanner(pipe)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		var e event
-		if json.Unmarshal(lines.Bytes(), &e) != nil {
-			fmt.Fprintln(out, lines.Text())
-			continue
-		}
-		r.add(e, out)
-	}
-	_, _ = io.Copy(io.Discard, pipe) // what no scanner could hold must not block the tests
-	err = cmd.Wait()
 	r.print(out)
 	if err != nil || r.failed > 0 || require && len(r.skips) > 0 {
 		if require && len(r.skips) > 0 {
@@ -64,7 +44,7 @@ func run(args []string, out io.Writer, require bool) int {
 	return 0
 }
 
-func (r *results) add(e event, out io.Writer) {
+func (r *results) add(e gotest.Event, out io.Writer) {
 	key := e.Package + " " + e.Test
 	switch e.Action {
 	case "build-output":
@@ -83,7 +63,7 @@ func (r *results) add(e event, out io.Writer) {
 			r.failed++
 			r.failures = append(r.failures, key)
 		case "skip":
-			r.skips = append(r.skips, key+": "+reason(r.output[key]))
+			r.skips = append(r.skips, key+": "+gotest.Reason(strings.Join(r.output[key], "")))
 		}
 		if e.Action != "fail" {
 			delete(r.output, key)
@@ -92,7 +72,7 @@ func (r *results) add(e event, out io.Writer) {
 }
 
 // endPackage prints the package's line, and all that was said where it failed.
-func (r *results) endPackage(e event, out io.Writer) {
+func (r *results) endPackage(e gotest.Event, out io.Writer) {
 	if e.Action == "fail" {
 		for _, key := range slices.Sorted(maps.Keys(r.output)) {
 			if strings.HasPrefix(key, e.Package+" ") {
@@ -118,19 +98,4 @@ func (r *results) print(out io.Writer) {
 		fmt.Fprintln(out, "SKIPPED", s)
 	}
 	fmt.Fprintf(out, "%d passed, %d failed, %d skipped\n", r.passed, r.failed, len(r.skips))
-}
-
-// reason is what a skipped test said last, without the place where it said it.
-func reason(output []string) string {
-	for _, line := range slices.Backward(output) {
-		line = strings.TrimSpace(line)
-		if line == "" || strings.HasPrefix(line, "---") || strings.HasPrefix(line, "===") {
-			continue
-		}
-		if _, text, ok := strings.Cut(line, ".go:"); ok {
-			_, line, _ = strings.Cut(text, ": ")
-		}
-		return line
-	}
-	return "no reason given"
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+
+	"uclat/test/gotest"
 )
 
 const stream = `{"Action":"output","Package":"p","Test":"TestA","Output":"--- PASS: TestA\n"}
@@ -22,7 +24,7 @@ func TestResults(t *testing.T) {
 	r := results{output: map[string][]string{}}
 	var out bytes.Buffer
 	for line := range strings.Lines(stream) {
-		var e event
+		var e gotest.Event
 		if err := json.Unmarshal([]byte(line), &e); err != nil {
 			t.Fatal(err)
 		}

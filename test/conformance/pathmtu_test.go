@@ -1,0 +1,121 @@
+package conformance
+
+import (
+	"encoding/binary"
+	"net"
+	"slices"
+	"testing"
+
+	"github.com/gopacket/gopacket/layers"
+
+	"uclat/clat"
+	"uclat/clat/eam"
+	"uclat/clat/siit"
+)
+
+// tooBig is a Packet Too Big about a packet.
+func tooBig(t testing.TB, from net.IP, mtu uint32, quote []byte) []byte {
+	t.Helper()
+	return build(t, &layers.IPv6{SrcIP: from}, icmp6(2, 0, mtu), payload(quote))
+}
+
+func TestPacketTooBig(t *testing.T) {
+	// What the client sent: a segment that fills 1500 octets, which is quoted in part.
+	sent := build(t, &layers.IPv6{SrcIP: client6, DstIP: peer6}, &layers.TCP{ACK: true}, data(1440))[:1232]
+	reporters := []net.IP{peer6, router6, ip("fe80::1")}
+
+	t.Run("PMTU-8201-4-1", func(t *testing.T) {
+		tr := newTranslator(t)
+		for _, from := range reporters {
+			for _, mtu := range []uint32{0, 20, 68, 576, 1000, 1259, 1260, 1279} {
+				dropped(t, tr, tooBig(t, from, mtu, sent), clat.DropPTBTooSmall)
+			}
+			forward(t, tr, tooBig(t, from, 1280, sent)).icmp(t).is(t, 3, 4, 1260)
+		}
+	})
+
+	t.Run("PMTU-8201-4-2", func(t *testing.T) {
+		for _, c := range []struct {
+			mtu6, mtu4 int
+			want       uint32
+		}{
+			{1500, 1500, 1480}, {1500, 1400, 1400}, {1280, 1500, 1260}, {9000, 9000, 8980},
+		} {
+			tr := newTranslator(t, func(o *siit.Options, _ *eam.Spec) { o.MTU6, o.MTU4 = c.mtu6, c.mtu4 })
+			for _, from := range reporters {
+				for _, mtu := range []uint32{9000, 9001, 65535, 65536, 65536 + 1300, 1<<32 - 1} {
+					forward(t, tr, tooBig(t, from, mtu, sent)).icmp(t).is(t, 3, 4, c.want)
+				}
+			}
+		}
+	})
+
+	t.Run("PMTU-CLAT-3", func(t *testing.T) {
+		tr := newTranslator(t, func(_ *siit.Options, s *eam.Spec) {
+			s.Ours = append(s.Ours, mapping("192.0.0.2/32", "2001:db8:1:2::c1a8/128")) // a second client
+		})
+		for _, forged := range []struct{ src, dst net.IP }{
+			{native6, peer6},                    // another host's
+			{ip("2001:db8:1:2::c1a8"), peer6},   // the other client's, who did not get the report
+			{client6, native6},                  // native, beside the translator
+			{client6, ip("2001:db8:1:2::c1a8")}, // to another client of ours
+			{peer6, client6},                    // to us instead of from us
+			{peer6, peer6},
+			{router6, client6},
+		} {
+			quote := build(t, &layers.IPv6{SrcIP: forged.src, DstIP: forged.dst}, &layers.TCP{ACK: true}, data(1440))[:1232]
+			for _, from := range reporters {
+				dropped(t, tr, tooBig(t, from, 1400, quote), clat.DropICMPInner)
+			}
+		}
+		for _, from := range reporters {
+			got := forward(t, tr, tooBig(t, from, 1400, sent)).icmp(t)
+			got.is(t, 3, 4, 1380)
+			got.quoted(t).fromTo(t, client4, peer4)
+		}
+	})
+}
+
+// mss is the maximum segment size option.
+func mss(octets uint16) layers.TCPOption {
+	return layers.TCPOption{OptionType: layers.TCPOptionKindMSS, OptionData: binary.BigEndian.AppendUint16(nil, octets)}
+}
+
+func TestMaximumSegmentSize(t *testing.T) {
+	t.Run("PMTU-4821/8899", func(t *testing.T) {
+		// A tunnel of 1420 octets: 1420 less 40 of IPv6 and 20 of TCP is 1360.
+		tunnel := func(o *siit.Options, _ *eam.Spec) { o.MTU6, o.MTU4 = 1420, 1420 }
+		clamp := func(o *siit.Options, _ *eam.Spec) { o.ClampMSS = true }
+		narrow4 := func(o *siit.Options, _ *eam.Spec) { o.MTU4 = 1300 } // less 20 of IPv4 and 20 of TCP: 1260
+		nop, sack := layers.TCPOption{OptionType: layers.TCPOptionKindNop}, layers.TCPOption{OptionType: layers.TCPOptionKindSACKPermitted}
+		end := layers.TCPOption{OptionType: layers.TCPOptionKindEndList}
+		type options []layers.TCPOption
+		for _, c := range []struct {
+			name         string
+			tr           *translator
+			syn, ack     bool
+			before, want options
+		}{
+			{"SYN", newTranslator(t, tunnel, clamp), true, false, options{mss(1460)}, options{mss(1360)}},
+			{"SYN-ACK", newTranslator(t, tunnel, clamp), true, true, options{mss(1460)}, options{mss(1360)}},
+			{"one octet too many", newTranslator(t, tunnel, clamp), true, false, options{mss(1361)}, options{mss(1360)}},
+			{"as much as fits", newTranslator(t, tunnel, clamp), true, false, options{mss(1360)}, options{mss(1360)}},
+			{"less", newTranslator(t, tunnel, clamp), true, false, options{mss(536)}, options{mss(536)}},
+			{"the most that there is", newTranslator(t, tunnel, clamp), true, false, options{mss(65535)}, options{mss(1360)}},
+			{"behind others", newTranslator(t, tunnel, clamp), true, false, options{sack, nop, nop, mss(1460)}, options{sack, nop, nop, mss(1360)}},
+			{"at an odd octet", newTranslator(t, tunnel, clamp), true, false, options{nop, mss(1460)}, options{nop, mss(1360)}},
+			{"IPv4 takes less", newTranslator(t, tunnel, clamp, narrow4), true, false, options{mss(1460)}, options{mss(1260)}},
+			{"no SYN", newTranslator(t, tunnel, clamp), false, true, options{mss(1460)}, options{mss(1460)}},
+			{"no such option", newTranslator(t, tunnel, clamp), true, false, options{sack, nop, nop}, options{sack, nop, nop}},
+			{"behind the end of options", newTranslator(t, tunnel, clamp), true, false, options{end, mss(1460)}, options{end, mss(1460)}},
+			{"off, the default", newTranslator(t, tunnel), true, false, options{mss(1460)}, options{mss(1460)}},
+		} {
+			for _, w := range ways {
+				segment := func(o options) *layers.TCP { return &layers.TCP{SYN: c.syn, ACK: c.ack, Options: slices.Clone(o)} }
+				want := decode(t, build(t, w.out(), segment(c.want)))
+				got := forward(t, c.tr, build(t, w.in(), segment(c.before))) // which verifies the checksum
+				same(t, w.name+": "+c.name, got.payload, want.payload)
+			}
+		}
+	})
+}
