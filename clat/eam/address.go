@@ -18,10 +18,10 @@ func illegalSource6(a *[16]byte) bool {
 // isLinkLocal6 is what may not be the source of a packet that leaves its link (RFC 4291, 2.5.6).
 func isLinkLocal6(a *[16]byte) bool { return a[0] == 0xfe && a[1]&0xc0 == 0x80 }
 
-// noHost says what p consists of, where that cannot be an address of a packet that crosses a router; empty otherwise.
+// noHost names what p has that cannot be an address of a packet that crosses a router; empty for nothing.
 func noHost(p netip.Prefix) string {
 	for _, r := range noHostPrefixes {
-		if r.prefix.Contains(p.Addr()) && r.prefix.Bits() <= p.Bits() {
+		if r.prefix.Overlaps(p) {
 			return r.name
 		}
 	}
@@ -32,7 +32,7 @@ var noHostPrefixes = [...]struct {
 	prefix netip.Prefix
 	name   string
 }{
-	{netip.MustParsePrefix("0.0.0.0/8"), "this network"},
+	{netip.MustParsePrefix("0.0.0.0/8"), "0.0.0.0/8"},
 	{netip.MustParsePrefix("127.0.0.0/8"), "loopback"},
 	{netip.MustParsePrefix("169.254.0.0/16"), "link-local"},
 	{netip.MustParsePrefix("224.0.0.0/4"), "multicast"},

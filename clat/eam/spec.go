@@ -144,7 +144,7 @@ func newEntry(m Mapping, ours bool) (*entry, error) {
 	}
 	for _, p := range []netip.Prefix{m.IPv4, m.IPv6} {
 		if name := noHost(p); name != "" {
-			return nil, fmt.Errorf("%v is %s, which no packet may cross a router with", p, name)
+			return nil, fmt.Errorf("%v has %s addresses, which no packet may cross a router with", p, name)
 		}
 	}
 	e := &entry{ours: ours, v4: m.IPv4.Addr().As4(), v6: m.IPv6.Addr().As16(), bits4: uint8(m.IPv4.Bits()), bits6: uint8(m.IPv6.Bits())}

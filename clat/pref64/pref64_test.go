@@ -222,32 +222,3 @@ func TestNoAllocation(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
-
-func FuzzParse(f *testing.F) {
-	for _, r := range rows {
-		f.Add(r.prefix, []byte(r.v4))
-	}
-	for _, text := range []string{"", "/", "::/96", "64:ff9b::/64", "2001:db8::1/96", "fe80::%x/64", "1.2.3.4/32"} {
-		f.Add(text, []byte("abcd"))
-	}
-	f.Fuzz(func(t *testing.T, text string, octets []byte) {
-		p, err := Parse(text)
-		if err != nil {
-			if p != (Prefix{}) || err.Error() == "" {
-				t.Fatalf("%v with the error %q", p, err)
-			}
-			return
-		}
-		again, err := Parse(p.String())
-		if err != nil || again != p {
-			t.Fatalf("%v read again is %v, %v", p, again, err)
-		}
-		if len(octets) < 4 {
-			return
-		}
-		v4 := [4]byte(octets)
-		if back, ok := p.Extract(p.Embed(v4)); !ok || back != v4 || p.Embed(v4) != embed(p, v4) {
-			t.Fatalf("%v behind %v comes back as %v", v4, p, back)
-		}
-	})
-}

@@ -27,7 +27,7 @@ func checksumAt(proto uint8) (int, bool) {
 	return 0, false
 }
 
-// updateTransport brings the checksum of the TCP or UDP header at the start of p, which transportLen approved, in line with new
+// updateTransport brings the checksum of the transport header at the start of p, which transportLen approved, in line with new
 // addresses. A partial checksum is a sum that is not inverted yet.
 func updateTransport(p []byte, proto uint8, delta uint16, state frame.Checksum) {
 	at, ok := checksumAt(proto)

@@ -34,7 +34,8 @@ func (t *Translator) fragment6(payload []byte, h *header6, s *Scratch, n int) in
 }
 
 // fragmentEach6 sends each datagram of a UDP super-packet by itself, in pieces where it is longer than the lowest IPv6 MTU: a device
-// would cut the super-packet, but not fragment. h is the header that came in, six that of the datagrams.
+// would cut the super-packet, but not fragment. h is the header that came in, six that of the first
+// datagram, whose identification it counts up.
 func (t *Translator) fragmentEach6(f *frame.Frame, h *header4, six *header6, s *Scratch) Result {
 	if f.Checksum != frame.ChecksumPartial {
 		return drop(clat.DropOffload) // the checksum of each is not known

@@ -9,7 +9,7 @@ import (
 // Header is what the headers of a packet say, for whoever tells people of it.
 type Header struct {
 	Src, Dst       netip.Addr
-	Proto          uint8  // transport protocol, by IPv6's number where it is IPv6; an extension header, where one stands behind a Fragment Header
+	Proto          uint8  // transport protocol by the number of its family, or the extension header behind a Fragment Header
 	Fragment       bool   // the packet is a part of a datagram
 	FragmentHeader bool   // it has the Fragment Header of IPv6
 	Transport      []byte // what follows the headers

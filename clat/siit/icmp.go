@@ -34,6 +34,7 @@ const (
 	icmp6EchoReply        = 129
 	icmp6MLDQuery         = 130
 	icmp6MLDDone          = 132
+	icmp6Redirect         = 137
 	icmp6MLDv2Report      = 143
 
 	code6AdminProhibited = 1

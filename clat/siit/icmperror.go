@@ -14,7 +14,7 @@ import (
 //
 // Both translations keep the quote's transport part where it lies in the buffer, and write all headers anew in front of it.
 
-// minQuoted is how many octets behind the IP header every quote has, in octets (RFC 792); those of IPv6 have as much as fits.
+// minQuoted is how many octets every quote has behind the IP header (RFC 792); those of IPv6 have as much as fits.
 const minQuoted = 8
 
 // icmpError6 translates an ICMPv4 error whose checksum was verified.
@@ -196,7 +196,7 @@ func embeddedEcho(p []byte, fragment bool, echo, reply, toEcho, toReply uint8, d
 	return true
 }
 
-// updateEmbedded adjusts the checksum of a quoted TCP or UDP header if the quote reaches that far. It is neither verified nor made
+// updateEmbedded adjusts the checksum of a quoted transport header if the quote reaches that far. It is neither verified nor made
 // anew: what it covers is not there.
 func updateEmbedded(p []byte, proto uint8, delta uint16) {
 	if _, ok := transportLen(p, proto, true); !ok || hasZeroUDP(p, proto, frame.ChecksumUnknown) {

@@ -103,9 +103,9 @@ var pointerTo6 = [len4]uint8{
 // pointerTo4 are offsets into an IPv6 header, and what they are in IPv4 (RFC 7915, 5.2, figure 6).
 var pointerTo4 = [len6]uint8{
 	0: 0, 1: 1, 2: noPointer, 3: noPointer, // version, traffic class, flow label
-	4: 2, 5: 2, 6: 9, 7: 8, // Payload Length, Next Header, Hop Limit
-	8: 12, 9: 12, 10: 12, 11: 12, 12: 12, 13: 12, 14: 12, 15: 12, 16: 12, 17: 12, 18: 12, 19: 12, 20: 12, 21: 12, 22: 12, 23: 12, // source
-	24: 16, 25: 16, 26: 16, 27: 16, 28: 16, 29: 16, 30: 16, 31: 16, 32: 16, 33: 16, 34: 16, 35: 16, 36: 16, 37: 16, 38: 16, 39: 16, // destination
+	4: 2, 5: 2, 6: 9, 7: 8, // Payload Length, Next Header, Hop Limit; then source, and destination
+	8: 12, 9: 12, 10: 12, 11: 12, 12: 12, 13: 12, 14: 12, 15: 12, 16: 12, 17: 12, 18: 12, 19: 12, 20: 12, 21: 12, 22: 12, 23: 12,
+	24: 16, 25: 16, 26: 16, 27: 16, 28: 16, 29: 16, 30: 16, 31: 16, 32: 16, 33: 16, 34: 16, 35: 16, 36: 16, 37: 16, 38: 16, 39: 16,
 }
 
 // mtuTo6 is the MTU of a Packet Too Big made of a Fragmentation Needed (RFC 7915, 4.2). total is the length of the embedded packet,

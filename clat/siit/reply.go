@@ -1,6 +1,8 @@
 package siit
 
 import (
+	"encoding/binary"
+
 	"uclat/clat"
 	"uclat/clat/checksum"
 	"uclat/clat/frame"
@@ -23,10 +25,14 @@ func (t *Translator) error4(f *frame.Frame, h *header4, s *Scratch, reason clat.
 	}
 	s.Errors--
 	const head = len4 + lenICMP
-	quote := p[:min(len(p), maxError4-head)]
+	wire := firstSegment(f, h.hlen, h.proto)
+	quote := p[:min(wire, maxError4-head)]
 	out := s.take(head + len(quote))
 	q := out.Bytes()
 	copy(q[head:], quote)
+	if wire < len(p) {
+		shorten4(q[head:], h, wire)
+	}
 	writeICMP(q[len4:], typ, code, word, 0)
 	write4(q, &header4{src: t.self4, dst: h.src, tos: errorTOS, ttl: errorTTL, proto: protoICMP, id: s.id.next()}, len(q))
 	r := s.one(Reply, out)
@@ -34,21 +40,59 @@ func (t *Translator) error4(f *frame.Frame, h *header4, s *Scratch, reason clat.
 	return r
 }
 
-// error6 is the same for IPv6 (RFC 7915, 5.4; RFC 4443, 2.4 (e)).
+// error6 is the same for IPv6 (RFC 7915, 5.4; RFC 4443, 2.4 (e)), where a Redirect is no error, but not answered either.
 func (t *Translator) error6(f *frame.Frame, h *header6, s *Scratch, reason clat.DropReason, typ, code uint8, word uint32) Result {
 	p := f.Bytes()
-	if !t.errors6 || s.Errors <= 0 || h.offset != 0 || h.next == protoICMPv6 && (len(p) <= h.hlen || isError6(p[h.hlen])) {
+	if !t.errors6 || s.Errors <= 0 || h.offset != 0 ||
+		h.next == protoICMPv6 && (len(p) <= h.hlen || isError6(p[h.hlen]) || p[h.hlen] == icmp6Redirect) {
 		return drop(reason)
 	}
 	s.Errors--
 	const head = len6 + lenICMP
-	quote := p[:min(len(p), maxError6-head)]
+	wire := firstSegment(f, h.hlen, h.next)
+	quote := p[:min(wire, maxError6-head)]
 	out := s.take(head + len(quote))
 	q := out.Bytes()
 	copy(q[head:], quote)
+	if wire < len(p) {
+		shorten6(q[head:], h, wire)
+	}
 	write6(q, &header6{src: t.self6, dst: h.src, tclass: errorTOS, hops: errorTTL, next: protoICMPv6}, len(q)-len6)
 	writeICMP(q[len6:], typ, code, word, checksum.Pseudo6(&t.self6, &h.src, uint32(len(q)-len6), protoICMPv6))
 	r := s.one(Reply, out)
 	r.Reason = reason
 	return r
+}
+
+// firstSegment is how many octets of f would have been one packet on a wire: all, or the first segment of a super-packet, which is what
+// an error is about. l4 is the offset of the transport header. Nothing that the device said is certain yet.
+func firstSegment(f *frame.Frame, l4 int, proto uint8) int {
+	if f.SegSize == 0 || !(f.GSO == frame.SegmentTCP && proto == protoTCP || f.GSO == frame.SegmentUDP && proto == protoUDP) {
+		return f.Len()
+	}
+	transport, ok := transportLen(f.Bytes()[l4:], proto, false)
+	if !ok {
+		return f.Len()
+	}
+	return f.WireLen(l4 + transport)
+}
+
+// shorten4 makes the quoted IPv4 packet say that it is wire octets long.
+func shorten4(q []byte, h *header4, wire int) {
+	binary.BigEndian.PutUint16(q[2:], uint16(wire))
+	q[10], q[11] = 0, 0
+	binary.BigEndian.PutUint16(q[10:], ^checksum.Sum(q[:h.hlen]))
+	shortenUDP(q, h.hlen, h.proto, wire)
+}
+
+// shorten6 is the same for IPv6, where the quote may end among the extension headers.
+func shorten6(q []byte, h *header6, wire int) {
+	binary.BigEndian.PutUint16(q[4:], uint16(wire-len6))
+	shortenUDP(q, h.hlen, h.next, wire)
+}
+
+func shortenUDP(q []byte, l4 int, proto uint8, wire int) {
+	if proto == protoUDP && len(q) >= l4+lenUDP {
+		binary.BigEndian.PutUint16(q[l4+4:], uint16(wire-l4))
+	}
 }

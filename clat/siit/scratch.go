@@ -7,7 +7,7 @@ import (
 
 const (
 	// maxOut is the most frames that one packet becomes: a UDP super-packet whose datagrams are one octet too long for the least MTU
-	// of IPv6, so that each leaves in two pieces. What is no super-packet becomes 54 at most.
+	// of IPv6, so that each leaves in two pieces. A single packet becomes 54 at most.
 	maxOut = 2 * (65507/(clat.MinMTU6-len6-lenUDP+1) + 1)
 
 	// spareLen is what the frames made of one packet take at most: the payload once, and for each piece its headers and its room.
@@ -57,8 +57,8 @@ func (s *Scratch) one(v Verdict, f *frame.Frame) Result {
 	return Result{Verdict: v, Out: s.out[:1]}
 }
 
-// idGenerator makes IPv4 identifications: a permutation of all 65536 values that depends on a secret, so that none comes again soon
-// (RFC 6864, 4.3) and the next cannot be told from the last (RFC 7739).
+// idGenerator makes IPv4 identifications: a permutation of all 65536 values that depends on a secret, so that none of one worker comes
+// again soon (RFC 6864, 4.3) and the next cannot be told from the last (RFC 7739).
 type idGenerator struct {
 	key [4]uint8
 	n   uint16

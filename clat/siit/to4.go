@@ -26,9 +26,10 @@ func (t *Translator) to4(f *frame.Frame, s *Scratch) Result {
 	var pair eam.Pair4
 	if unmapped := t.m.To4(&pair, &h.src, &h.dst, false); unmapped != clat.DropNone {
 		switch {
-		case reason != clat.DropNone:
 		case h.next == protoICMPv6:
-			return t.icmp6Unmapped(f, &h, s, unmapped)
+			if reason == clat.DropNone {
+				return t.icmp6Unmapped(f, &h, s, unmapped)
+			}
 		case t.prohibited6 && unmapped == clat.DropNoMapping:
 			return t.error6(f, &h, s, unmapped, icmp6Unreachable, code6AdminProhibited, 0)
 		}
@@ -80,7 +81,8 @@ func (t *Translator) to4(f *frame.Frame, s *Scratch) Result {
 
 // fits4 answers packets that are too big for the IPv4 side. Those of at most 1280 octets cannot come any smaller, and are let through
 // to be fragmented in IPv4 (RFC 7915, 1.4 and 5.1.1). It looks at what will be on the wire, so at one segment of a super-packet, and
-// returns the length of that as IPv4. It must come before anything of the packet is changed: the error quotes it.
+// returns the length of that as IPv4. Datagrams of a super-packet that would have to be fragmented in IPv4 are dropped: there may be
+// more pieces than a Scratch has room for. It must come before anything of the packet is changed: the error quotes it.
 func (t *Translator) fits4(f *frame.Frame, h *header6, transport int, s *Scratch) (wire int, r Result, fits bool) {
 	six := f.WireLen(h.hlen + transport)
 	wire = six - h.hlen + len4

@@ -18,15 +18,17 @@ func checkOffload(f *frame.Frame, l4 int, proto uint8, fragment bool) clat.DropR
 	if proto == protoUDP {
 		at, gso = checksumAtUDP, frame.SegmentUDP
 	}
-	if proto != protoTCP && proto != protoUDP || fragment || int(f.L4) != l4 || int(f.ChecksumAt) != at || f.GSO != frame.NotSegmented && (f.GSO != gso || f.SegSize == 0) {
+	switch {
+	case proto != protoTCP && proto != protoUDP, fragment, int(f.L4) != l4, int(f.ChecksumAt) != at,
+		f.GSO != frame.NotSegmented && (f.GSO != gso || f.SegSize == 0):
 		return clat.DropOffload
 	}
 	return clat.DropNone
 }
 
 // transportLen is the length in octets of the transport header at the start of p, 0 where it does not matter; false where p is too
-// short for it. Of protocols without a checksum over the addresses nothing is asked. Fragment is true for a first fragment, which may end within the header, but not before its checksum:
-// that could not be kept right.
+// short for it. Of protocols without a checksum over the addresses nothing is asked. Fragment is true for a first fragment, which may
+// end within the header, but not before its checksum: that could not be kept right.
 func transportLen(p []byte, proto uint8, fragment bool) (int, bool) {
 	switch proto {
 	case protoTCP:
