@@ -83,9 +83,9 @@ func TestMappings(t *testing.T) {
 		src, dst, src6, dst6 string
 	}{
 		{"RFC 7757, 3/one host", hostSpec(), "192.0.0.2", "198.51.100.5", "2001:db8:1:2::c1a7", "64:ff9b::c633:6405"},
-		{"CLAT-6877-1/clients behind a /96", clientsSpec("2001:db8:c:0:0:1::/96"), "100.64.0.1", "8.8.8.8", "2001:db8:c::1:6440:1", "2001:db8:64::808:808"},
-		{"CLAT-6877-1/clients behind a /64", clientsSpec("2001:db8:c::/64"), "100.127.255.254", "8.8.8.8", "2001:db8:c:0:64:7fff:fe00:0", "2001:db8:64::808:808"},
-		{"CLAT-6877-1/clients behind a /48", clientsSpec("2001:db8:c::/48"), "100.64.3.4", "8.8.8.8", "2001:db8:c:6440:3:400::", "2001:db8:64::808:808"},
+		{"RFC 6877/clients behind a /96", clientsSpec("2001:db8:c:0:0:1::/96"), "100.64.0.1", "8.8.8.8", "2001:db8:c::1:6440:1", "2001:db8:64::808:808"},
+		{"RFC 6877/clients behind a /64", clientsSpec("2001:db8:c::/64"), "100.127.255.254", "8.8.8.8", "2001:db8:c:0:64:7fff:fe00:0", "2001:db8:64::808:808"},
+		{"RFC 6877/clients behind a /48", clientsSpec("2001:db8:c::/48"), "100.64.3.4", "8.8.8.8", "2001:db8:c:6440:3:400::", "2001:db8:64::808:808"},
 		{"RFC 7757, 3/1", withEAMT, "192.0.2.1", "8.8.8.8", "2001:db8:aaaa::", "64:ff9b::808:808"},
 		{"RFC 7757, 3/2", withEAMT, "192.0.2.2", "8.8.8.8", "2001:db8:bbbb::b", "64:ff9b::808:808"},
 		{"RFC 7757, 3/3", withEAMT, "192.0.2.16", "8.8.8.8", "2001:db8:cccc::", "64:ff9b::808:808"},
@@ -145,7 +145,7 @@ func TestSeveralPREF64(t *testing.T) {
 		{"64:ff9b::c633:6405", "198.51.100.5"},
 		{"2001:db9:c633:6405::", "198.51.100.5"},
 	} {
-		t.Run("DEC-13/"+c.src, func(t *testing.T) {
+		t.Run("source in any of them/"+c.src, func(t *testing.T) {
 			var p Pair4
 			src := a6(c.src)
 			if reason := m.To4(&p, &src, &own, false); reason != clat.DropNone || p.Src != a4(c.want) {
@@ -153,10 +153,10 @@ func TestSeveralPREF64(t *testing.T) {
 			}
 		})
 	}
-	t.Run("DEC-13/the first makes addresses", func(t *testing.T) {
+	t.Run("the first makes addresses", func(t *testing.T) {
 		there(t, m, "192.0.0.2", "198.51.100.5", "2001:db8:1:2::c1a7", "2001:db8:64::c633:6405")
 	})
-	t.Run("DEC-13/none", func(t *testing.T) {
+	t.Run("none", func(t *testing.T) {
 		s.PREF64 = nil
 		var p Pair6
 		if reason := table(t, s).To6(&p, a4("192.0.0.2"), a4("8.8.8.8"), false); reason != clat.DropNoMapping {

@@ -46,11 +46,11 @@ func TestNewErrors(t *testing.T) {
 			"length 63 of 2001:db8::/63 is not one of 32, 40, 48, 56, 64, 96 (RFC 6052, 2.2)"},
 		{"RFC 7915, 4.4", Spec{Ours: []Mapping{host}, Self4: netip.MustParseAddr("2001:db8::1")}, "2001:db8::1 is no IPv4 address"},
 		{"RFC 6052, 2.2", Spec{Ours: []Mapping{host}, PREF64: make([]pref64.Prefix, 1)}, "a PREF64 is empty"},
-		{"SRC-6146-3.5", Spec{Ours: []Mapping{host}, PREF64: prefixes("2001:db8:1:2::/96")},
+		{"RFC 6146, 3.5", Spec{Ours: []Mapping{host}, PREF64: prefixes("2001:db8:1:2::/96")},
 			"2001:db8:1:2::c1a7/128 lies in the PREF64 2001:db8:1:2::/96, from which the NAT64 accepts nothing (RFC 6146, 3.5)"},
-		{"SRC-6146-3.5", Spec{Ours: []Mapping{host}, PREF64: prefixes("64:ff9b::/96", "2001:db8::/32")},
+		{"RFC 6146, 3.5", Spec{Ours: []Mapping{host}, PREF64: prefixes("64:ff9b::/96", "2001:db8::/32")},
 			"2001:db8:1:2::c1a7/128 lies in the PREF64 2001:db8::/32, from which the NAT64 accepts nothing (RFC 6146, 3.5)"},
-		{"SRC-6146-3.5", Spec{Ours: []Mapping{pair("100.64.0.0/10", "2001:db8:1::/48", true)}, PREF64: prefixes("2001:db8:1:6440::/96")},
+		{"RFC 6146, 3.5", Spec{Ours: []Mapping{pair("100.64.0.0/10", "2001:db8:1::/48", true)}, PREF64: prefixes("2001:db8:1:6440::/96")},
 			"2001:db8:1::/48 covers the PREF64 2001:db8:1:6440::/96, whose addresses would be ours"},
 	} {
 		t.Run(c.id+"/"+c.want, func(t *testing.T) {

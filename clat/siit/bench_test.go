@@ -13,63 +13,110 @@ type kind struct {
 	name    string
 	in      []byte
 	offload frame.Offload
+	edit    func(*Options) // what this kind needs beside the host's options
 	verdict Verdict
+	frames  int // how many come out
 }
 
 func kinds() []kind {
-	super4, super6 := tcp(data(60000)), tcp(data(60000))
-	for i, seg := range [][]byte{super4, super6} {
-		binary.BigEndian.PutUint16(seg[16:], slowSum(families[i].pseudo(protoTCP, len(seg))))
+	way46, way64 := families[0], families[1]
+	none, same := frame.Offload{}, func(*Options) {}
+	clamp := func(o *Options) { o.ClampMSS = true }
+	syn := synWith(2, 4, 5, 0xb4, 1, 3, 3, 7, 4, 2, 1, 1) // MSS 1460, window scale, SACK permitted
+	fromRouter := func(next uint8, seg []byte) []byte {
+		return ip6{src: router, next: next}.packet(seal(router, host6, next, seg))
 	}
+	nowhere := netip.MustParseAddr("169.254.1.1")
 	return []kind{
-		{"TCP46", from4(protoTCP, tcp(data(1400))), frame.Offload{}, Forward},
-		{"TCP64", from6(protoTCP, tcp(data(1400))), frame.Offload{}, Forward},
-		{"UDP46", from4(protoUDP, udp(data(100))), frame.Offload{}, Forward},
-		{"UDP64", from6(protoUDP, udp(data(100))), frame.Offload{}, Forward},
-		{"SuperTCP46", ip4{proto: protoTCP, df: true}.packet(super4), families[0].offload(protoTCP, frame.SegmentTCP, 1400), Forward},
-		{"SuperTCP64", ip6{next: protoTCP}.packet(super6), families[1].offload(protoTCP, frame.SegmentTCP, 1400), Forward},
-		{"Echo46", from4(protoICMP, icmp(8, 0, 1, data(56))), frame.Offload{}, Forward},
-		{"Echo64", from6(protoICMPv6, icmp(129, 0, 1, data(56))), frame.Offload{}, Forward},
-		{"PortUnreachable46", from4(protoICMP, icmp(3, 3, 0, quoted4())), frame.Offload{}, Forward},
-		{"PortUnreachable64", from6(protoICMPv6, icmp(1, 4, 0, quoted6())), frame.Offload{}, Forward},
-		{"PacketTooBig64", ip6{src: router, next: protoICMPv6}.packet(
-			seal(router, host6, protoICMPv6, icmp(2, 0, 1400, quoted6()))), frame.Offload{}, Forward},
-		{"UnmappedTimeExceeded64", ip6{src: router, next: protoICMPv6}.packet( // gets a Node Identification object
-			seal(router, host6, protoICMPv6, icmp(3, 0, 0, quoted6()))), frame.Offload{}, Forward},
-		{"ExtendedTimeExceeded46", from4(protoICMP, icmp(11, 0, 32<<16, extended(quoted4(), 128, structure(8)))), frame.Offload{}, Forward},
-		{"ExtendedTimeExceeded64", from6(protoICMPv6, icmp(3, 0, 16<<24, extended(quoted6(), 128, structure(8)))), frame.Offload{}, Forward},
-		{"Fragment46", ip4{proto: protoUDP, offset: 800, mf: true}.packet(data(800)), frame.Offload{}, Forward},
-		{"Fragment64", ip6{next: protoUDP, extensions: []extension{fragmentHeader(800, true, 1)}}.packet(data(800)), frame.Offload{}, Forward},
-		{"Fragmenting46", ip4{proto: protoUDP}.packet(seal(host4, peer4, protoUDP, udp(data(1472)))), frame.Offload{}, Forward},
-		{"Fragmenting46Longest", ip4{proto: 50}.packet(data(65515)), frame.Offload{}, Forward},
-		{"ZeroUDP46", ip4{proto: protoUDP}.packet(udp(data(100))), frame.Offload{}, Forward},
-		{"FragNeeded46", ip4{proto: 50, df: true}.packet(data(1480)), frame.Offload{}, Reply},
-		{"HopLimit64", ip6{next: 50, hops: 1}.packet(data(1400)), frame.Offload{}, Reply},
-		{"Spoofed64", ip6{src: netip.MustParseAddr("64:ff9b::127.0.0.1"), next: 50}.packet(data(100)), frame.Offload{}, Drop},
+		{"TCP46", from4(protoTCP, tcp(data(1400))), none, same, Forward, 1},
+		{"TCP64", from6(protoTCP, tcp(data(1400))), none, same, Forward, 1},
+		{"UDP46", from4(protoUDP, udp(data(100))), none, same, Forward, 1},
+		{"UDP64", from6(protoUDP, udp(data(100))), none, same, Forward, 1},
+		{"UDPLite46", way46.build(protoUDPLite, udpLite(way46, 100)), none, same, Forward, 1},
+		{"UDPLite64", way64.build(protoUDPLite, udpLite(way64, 100)), none, same, Forward, 1},
+		{"SuperTCP46", way46.partial(protoTCP, tcp(data(60000))), way46.offload(protoTCP, frame.SegmentTCP, 1400), same, Forward, 1},
+		{"SuperTCP64", way64.partial(protoTCP, tcp(data(60000))), way64.offload(protoTCP, frame.SegmentTCP, 1400), same, Forward, 1},
+		{"ClampMSS46", from4(protoTCP, syn), none, clamp, Forward, 1},
+		{"ClampMSS64", from6(protoTCP, syn), none, clamp, Forward, 1},
+		{"Echo46", from4(protoICMP, icmp(8, 0, 1, data(56))), none, same, Forward, 1},
+		{"Echo64", from6(protoICMPv6, icmp(129, 0, 1, data(56))), none, same, Forward, 1},
+		{"PortUnreachable46", from4(protoICMP, icmp(3, 3, 0, quoted4())), none, same, Forward, 1},
+		{"PortUnreachable64", from6(protoICMPv6, icmp(1, 4, 0, quoted6())), none, same, Forward, 1},
+		{"FullSizeError46", from4(protoICMP, icmp(3, 3, 0, // 1280 octets
+			ip4{src: peer4, dst: host4, proto: protoUDP}.packet(seal(peer4, host4, protoUDP, udp(data(1224)))))), none, same, Forward, 1},
+		{"FullSizeError64", from6(protoICMPv6, icmp(1, 4, 0, // 1280 octets
+			ip6{src: host6, dst: peer6, next: protoUDP}.packet(seal(host6, peer6, protoUDP, udp(data(1184)))))), none, same, Forward, 1},
+		{"PacketTooBig64", fromRouter(protoICMPv6, icmp(2, 0, 1400, quoted6())), none, same, Forward, 1},
+		{"UnmappedTimeExceeded64", fromRouter(protoICMPv6, icmp(3, 0, 0, quoted6())), // gets a Node Identification object
+			none, func(o *Options) { o.NodeID = true }, Forward, 1},
+		{"ExtendedTimeExceeded46", from4(protoICMP, icmp(11, 0, 32<<16, extended(quoted4(), 128, structure(8)))), none, same, Forward, 1},
+		{"ExtendedTimeExceeded64", from6(protoICMPv6, icmp(3, 0, 16<<24, extended(quoted6(), 128, structure(8)))), none, same, Forward, 1},
+		{"Fragment46", ip4{proto: protoUDP, offset: 800, mf: true}.packet(data(800)), none, same, Forward, 1},
+		{"Fragment64", ip6{next: protoUDP, extensions: []extension{fragmentHeader(800, true, 1)}}.packet(data(800)), none, same, Forward, 1},
+		{"Fragmenting46", ip4{proto: protoUDP}.packet(seal(host4, peer4, protoUDP, udp(data(1472)))), none, same, Forward, 2},
+		{"Fragmenting46Longest", ip4{proto: 50}.packet(data(65515)), none, same, Forward, 54},
+		{"Fragmenting46Each", ip4{proto: protoUDP}.packet(way46.partialSegment(protoUDP, udp(data(60000)))), // 43 datagrams, the last fits
+			way46.offload(protoUDP, frame.SegmentUDP, 1400), same, Forward, 2*42 + 1},
+		{"Fragmenting64", from6(protoUDP, udp(data(1232))), none, func(o *Options) { o.MTU4 = 576 }, Forward, 3},
+		{"ZeroUDP46", ip4{proto: protoUDP}.packet(udp(data(100))), none, same, Forward, 1},
+		{"FragNeeded46", ip4{proto: 50, df: true}.packet(data(1480)), none, same, Reply, 1},
+		{"TooBig64", ip6{next: 50}.packet(data(1400)), none, func(o *Options) { o.MTU4 = 1400 }, Reply, 1},
+		{"HopLimit64", ip6{next: 50, hops: 1}.packet(data(1400)), none, same, Reply, 1},
+		{"Prohibited46", ip4{dst: nowhere, proto: protoUDP}.packet(seal(host4, nowhere, protoUDP, udp(data(100)))), none, same, Reply, 1},
+		{"Prohibited64", fromRouter(protoUDP, udp(data(100))), none, func(o *Options) { o.Prohibited6 = true }, Reply, 1},
+		{"Spoofed64", ip6{src: netip.MustParseAddr("64:ff9b::127.0.0.1"), next: 50}.packet(data(100)), none, same, Drop, 0},
 	}
 }
 
-// run is one translation as often as it is called. What is changed in place is put back each time: the headers, and all of a small
-// packet.
+// udpLite is a message with n octets of data, all of them covered by its checksum (RFC 3828, 3.1).
+func udpLite(y family, n int) []byte {
+	u := udp(data(n))
+	binary.BigEndian.PutUint16(u[6:], ^slowSum(y.pseudo(protoUDPLite, len(u)), u))
+	return u
+}
+
+// run is one translation as often as it is called. What it changes in place is put back each time, and no more: that counts, too.
 func (k kind) run(t testing.TB) func() {
 	t.Helper()
-	tr, s := newTranslator(t, with(func(o *Options) { o.NodeID = true })), newScratch()
+	tr, s := newTranslator(t, with(k.edit)), newScratch()
 	buf := make([]byte, frame.BufLen)
-	copy(buf[frame.Headroom:], k.in)
-	head := k.in[:min(len(k.in), 200)]
+	p := buf[frame.Headroom : frame.Headroom+len(k.in)]
+	copy(p, k.in)
+	var restore []span
 	f := new(frame.Frame)
 	step := func() {
-		copy(buf[frame.Headroom:], head)
-		f.Wrap(buf, frame.Headroom, len(k.in))
+		for _, c := range restore {
+			copy(p[c.from:c.to], k.in[c.from:c.to])
+		}
+		f.Wrap(buf, frame.Headroom, len(p))
 		f.Offload = k.offload
 		s.Errors = 1
-		if r := tr.Translate(f, s); r.Verdict != k.verdict {
-			t.Fatalf("verdict %d, reason %v", r.Verdict, r.Reason)
+		if r := tr.Translate(f, s); r.Verdict != k.verdict || len(r.Out) != k.frames {
+			t.Fatalf("verdict %d, reason %v, %d frames", r.Verdict, r.Reason, len(r.Out))
 		}
 		s.Reset()
 	}
 	step()
+	restore = changes(k.in, p)
 	return step
+}
+
+// span is the octets of a packet from one offset to before another.
+type span struct{ from, to int }
+
+// changes are where two packets of one length differ. Places with a few equal octets between them are one.
+func changes(a, b []byte) (all []span) {
+	const few = 16
+	for i := range a {
+		switch last := len(all) - 1; {
+		case a[i] == b[i]:
+		case last >= 0 && i-all[last].to < few:
+			all[last].to = i + 1
+		default:
+			all = append(all, span{i, i + 1})
+		}
+	}
+	return all
 }
 
 func BenchmarkTranslate(b *testing.B) {

@@ -37,7 +37,7 @@ func TestIPv6HeaderIsChecked(t *testing.T) {
 	} {
 		t.Run("RFC 7915, 5.1/"+c.name, func(t *testing.T) { dropped(t, newTranslator(t, hostOptions()), c.edit(good()), c.want) })
 	}
-	t.Run("DEC-5/padding", func(t *testing.T) {
+	t.Run("RFC 7915, 5.1/padding behind Payload Length", func(t *testing.T) {
 		if q := forwarded(t, newTranslator(t, hostOptions()), append(good(), 1, 2, 3, 4, 5, 6)); len(q.payload) != 48 {
 			t.Errorf("%d octets of payload, want 48", len(q.payload))
 		}
@@ -66,7 +66,7 @@ func TestExtensionHeaders(t *testing.T) {
 		})
 	}
 	for _, n := range []int{maxExtensions, maxExtensions + 1, 100} {
-		t.Run(fmt.Sprintf("SEC-6/%d headers", n), func(t *testing.T) {
+		t.Run(fmt.Sprintf("hostile input/%d headers", n), func(t *testing.T) {
 			many := make([]extension, n)
 			for i := range many {
 				many[i] = options8(protoDestOpts, 8)
@@ -85,11 +85,14 @@ func TestExtensionHeaders(t *testing.T) {
 	}{
 		{"nothing behind the header", ip6{next: protoHopByHop}.packet(nil)},
 		{"7 octets", ip6{next: protoDestOpts}.packet(make([]byte, 7))},
-		{"longer than the packet", ip6{next: protoUDP, extensions: []extension{{protoDestOpts, []byte{0, 9, 0, 0, 0, 0, 0, 0}}}}.packet(data(8))},
-		{"longer than Payload Length", ip6{next: protoUDP, extensions: []extension{options8(protoDestOpts, 16)}, payload: 8}.packet(data(40))},
-		{"beginning behind Payload Length", ip6{next: protoUDP, extensions: []extension{options8(protoDestOpts, 8)}, payload: 4}.packet(data(40))},
+		{"longer than the packet",
+			ip6{next: protoUDP, extensions: []extension{{protoDestOpts, []byte{0, 9, 0, 0, 0, 0, 0, 0}}}}.packet(data(8))},
+		{"longer than Payload Length",
+			ip6{next: protoUDP, extensions: []extension{options8(protoDestOpts, 16)}, payload: 8}.packet(data(40))},
+		{"beginning behind Payload Length",
+			ip6{next: protoUDP, extensions: []extension{options8(protoDestOpts, 8)}, payload: 4}.packet(data(40))},
 	} {
-		t.Run("SEC-6/"+c.name, func(t *testing.T) { dropped(t, newTranslator(t, hostOptions()), c.p, clat.DropExtension) })
+		t.Run("hostile input/"+c.name, func(t *testing.T) { dropped(t, newTranslator(t, hostOptions()), c.p, clat.DropExtension) })
 	}
 }
 

@@ -52,14 +52,14 @@ func TestEcho(t *testing.T) {
 			dropped(t, tr, ip6{next: protoICMPv6}.packet(m), clat.DropTransport)
 		})
 	}
-	t.Run("RFC 7915, 4.1/echo", func(t *testing.T) {
+	t.Run("RFC 7915, 4.1/echo without DF is fragmented", func(t *testing.T) {
 		m := seal(host4, peer4, protoICMP, icmp(8, 0, 1, data(1472)))
 		whole := reassemble(t, pieces(t, tr, newFrame(ip4{proto: protoICMP}.packet(m))), 1280, 0)
 		if whole[0] != 128 || slowSum(pseudo(host6, peer6, protoICMPv6, len(whole)), whole) != 0xffff {
 			t.Errorf("%x", whole[:8])
 		}
 	})
-	t.Run("RFC 7915, 4.1/echo", func(t *testing.T) {
+	t.Run("RFC 7915, 4.1/echo with DF is too big", func(t *testing.T) {
 		p := from4(protoICMP, icmp(8, 0, 1, data(1472)))
 		if q := replied(t, tr, bytes.Clone(p), clat.DropTooBig); !bytes.Equal(q.payload[8:], p[:548]) {
 			t.Error("the packet was changed before it was quoted")
@@ -293,7 +293,7 @@ func TestUnmappedSource(t *testing.T) {
 			seal(router, host6, protoICMPv6, icmp(3, 0, 0, append(quoted6(), 0, 0, 0, 0))))
 		dropped(t, tr, p, clat.DropFragmentedICMP)
 	})
-	t.Run("SEC-6/no message at all", func(t *testing.T) {
+	t.Run("hostile input/no message at all", func(t *testing.T) {
 		dropped(t, tr, ip6{src: router, next: protoICMPv6}.packet(nil), clat.DropNoMapping)
 		dropped(t, tr, ip6{src: router, next: protoICMPv6}.packet([]byte{1}), clat.DropTransport)
 	})

@@ -222,10 +222,10 @@ func TestErrorQuotesRefused(t *testing.T) {
 		{"RFC 7915, 4.3/27 octets", v4(ip4{proto: protoUDP}, u)[:27]},
 		{"RFC 7915, 4.3/options and 7 octets", v4(ip4{proto: protoUDP, options: []byte{1, 1, 1, 0}}, u)[:31]},
 		{"RFC 7915, 4.3/nothing", nil},
-		{"SEC-6/another version", v6(ip6{next: protoUDP}, u)},
-		{"SEC-6/Total Length below IHL", v4(ip4{proto: protoUDP, total: 19}, u)},
-		{"SEC-6/hop-by-hop as protocol", v4(ip4{proto: 0}, u)},
-		{"SEC-6/ICMPv6 as protocol", v4(ip4{proto: protoICMPv6}, icmp(128, 0, 0, data(8)))},
+		{"hostile input/another version", v6(ip6{next: protoUDP}, u)},
+		{"hostile input/Total Length below IHL", v4(ip4{proto: protoUDP, total: 19}, u)},
+		{"hostile input/hop-by-hop as protocol", v4(ip4{proto: 0}, u)},
+		{"hostile input/ICMPv6 as protocol", v4(ip4{proto: protoICMPv6}, icmp(128, 0, 0, data(8)))},
 		{"RFC 7915, 4.3/not to us", ip4{src: peer4, dst: stranger4, proto: protoUDP}.packet(u)},
 	} {
 		t.Run("46/"+c.id, func(t *testing.T) { dropped(t, tr, from4(protoICMP, icmp(3, 3, 0, c.quote)), clat.DropICMPInner) })
@@ -240,13 +240,13 @@ func TestErrorQuotesRefused(t *testing.T) {
 		{"RFC 7915, 4.3/not from us", v6(ip6{src: stranger6, next: protoUDP}, u)},
 		{"RFC 7915, 4.3/not through the prefix", v6(ip6{dst: stranger6, next: protoUDP}, u)},
 		{"RFC 8201/the packet of the peer", v6(ip6{src: peer6, dst: host6, next: protoUDP}, u)},
-		{"SEC-6/39 octets", v6(ip6{next: protoUDP}, u)[:39]},
-		{"SEC-6/nothing", nil},
-		{"SEC-6/another version", v4(ip4{proto: protoUDP}, data(60))},
-		{"SEC-6/cut in an extension header", v6(ip6{next: protoUDP, extensions: []extension{options8(protoDestOpts, 64)}}, u)[:90]},
-		{"SEC-6/ICMPv4 as next header", v6(ip6{next: protoICMP}, icmp(8, 0, 0, data(8)))},
-		{"SEC-6/more than IPv4 can say", v6(ip6{next: 50, payload: 65516}, data(40))},
-		{"SEC-6/3 octets of ICMPv6", v6(ip6{next: protoICMPv6}, icmp(128, 0, 0, data(8)))[:43]},
+		{"hostile input/39 octets", v6(ip6{next: protoUDP}, u)[:39]},
+		{"hostile input/nothing", nil},
+		{"hostile input/another version", v4(ip4{proto: protoUDP}, data(60))},
+		{"hostile input/cut in an extension header", v6(ip6{next: protoUDP, extensions: []extension{options8(protoDestOpts, 64)}}, u)[:90]},
+		{"hostile input/ICMPv4 as next header", v6(ip6{next: protoICMP}, icmp(8, 0, 0, data(8)))},
+		{"hostile input/more than IPv4 can say", v6(ip6{next: 50, payload: 65516}, data(40))},
+		{"hostile input/3 octets of ICMPv6", v6(ip6{next: protoICMPv6}, icmp(128, 0, 0, data(8)))[:43]},
 	} {
 		t.Run("64/"+c.id, func(t *testing.T) {
 			dropped(t, tr, from6(protoICMPv6, icmp(1, 4, 0, c.quote)), clat.DropICMPInner)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"testing"
 
 	"uclat/clat"
@@ -246,8 +247,8 @@ func TestDatagramsWithoutDF(t *testing.T) {
 	y := families[0]
 	for _, lowest := range []int{1280, 1400} {
 		tr := newTranslator(t, with(func(o *Options) { o.LowestMTU6 = lowest }))
-		for _, size := range []int{1, 1000, lowest - 48, lowest - 47, 1233, 1452, 1453, 2456, 2457, 8000, 40000} {
-			for _, n := range []int{size + 1, 3*size - 1, 3 * size, 65507} {
+		for _, size := range slices.Compact([]int{1, 1000, lowest - 48, lowest - 47, 1233, 1452, 1453, 2456, 2457, 8000, 40000}) {
+			for _, n := range slices.Compact([]int{size + 1, 3*size - 1, 3 * size, 65507}) {
 				if n > 65507 || n <= size {
 					continue
 				}
