@@ -156,7 +156,7 @@ func (t *Table) src4(v4 *[4]byte, a *[16]byte, ours side, embedded bool) clat.Dr
 		return clat.DropNone
 	}
 	reason := t.extract(v4, a)
-	if reason == clat.DropNone && !embedded && (neverRemote(*v4) || t.isOurs(*v4)) {
+	if reason == clat.DropNone && (t.isSelf(*v4) || !embedded && (neverRemote(*v4) || t.isOurs(*v4))) {
 		return clat.DropSpoofed
 	}
 	return reason
@@ -178,8 +178,12 @@ func (t *Table) dst4(v4 *[4]byte, a *[16]byte, ours side, embedded bool) clat.Dr
 	}
 	reason := t.extract(v4, a)
 	switch {
-	case reason != clat.DropNone || embedded:
+	case reason != clat.DropNone:
 		return reason
+	case t.isSelf(*v4):
+		return clat.DropHairpin
+	case embedded:
+		return clat.DropNone
 	case isGroup4(*v4):
 		return clat.DropMulticast
 	case t.isOurs(*v4):

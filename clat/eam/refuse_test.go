@@ -102,6 +102,7 @@ func TestRefused(t *testing.T) {
 		{"RFC 7915, 4.3", hostSpec(), quote64, peer6, own6, clat.DropNoMapping},
 		{"RFC 7915, 4.3", hostSpec(), quote64, own6, "2001:db8::9", clat.DropNoMapping},
 		{"RFC 7915, 4.3", hostSpec(), quote64, own6, own6, clat.DropHairpin},
+		{"RFC 7915, 4.3/to self behind the prefix", hostSpec(), quote64, own6, "64:ff9b::192.0.0.3", clat.DropHairpin},
 
 		// A PLAT's hosts speak IPv6.
 		{"PLAT/forward", plat, way64, own6, peer6, clat.DropNone},
