@@ -159,6 +159,23 @@ func TestUDPWithoutChecksum(t *testing.T) {
 			same(t, "UDP", forward(t, newTranslator(t), in).payload, want.payload)
 			dropped(t, newTranslator(t, drop), in, clat.DropZeroChecksum)
 		}
+		// The UDP header says how much of the packet is the datagram.
+		for n := range 13 {
+			in := withoutChecksum(build(t, &layers.IPv4{}, &layers.UDP{}, data(9)), 20)
+			in[25] = byte(n)
+			dropped(t, newTranslator(t, drop), in, clat.DropZeroChecksum)
+			if n < 8 {
+				dropped(t, newTranslator(t), in, clat.DropTransport)
+				continue
+			}
+			want := decode(t, build(t, ways[0].out(), &layers.UDP{}, data(n-8))).payload
+			same(t, "UDP and what follows it", forward(t, newTranslator(t), in).payload, slices.Concat(want, data(9)[n-8:]))
+		}
+		for _, n := range []int{18, 19, 255, 256, 65535} { // where it has 17
+			in := withoutChecksum(build(t, &layers.IPv4{}, &layers.UDP{}, data(9)), 20)
+			binary.BigEndian.PutUint16(in[24:], uint16(n))
+			dropped(t, newTranslator(t), in, clat.DropTransport)
+		}
 		in := withoutChecksum(build(t, &layers.IPv4{}, &layers.UDP{}, data(1400)), 20)
 		joined(t, fragments(t, newTranslator(t), in)) // whose checksum is that of the whole
 		if got := told(newTranslator(t, drop), in); !slices.Equal(got, []datapath.Event{event}) {

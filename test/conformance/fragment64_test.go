@@ -46,6 +46,11 @@ func TestFragmentation64(t *testing.T) {
 		}
 		tr := newTranslator(t, sizes4(1400))
 		answered(t, tr, sized6(t, 1500, layers.IPv6{}, layers.IPProtocolTCP), clat.DropTooBig).icmp(t).is(t, 2, 0, 1420)
+		// Neither errors, which are cut until they fit, nor Redirects are answered.
+		for _, typ := range []uint8{1, 2, 3, 4, 100, 127, 137} {
+			quote := sized6(t, 1400, layers.IPv6{SrcIP: client6, DstIP: peer6}, layers.IPProtocolUDP)
+			silent(t, tr, typ, build(t, &layers.IPv6{}, icmp6(typ, 0, 1400), payload(quote)))
+		}
 		// An MTU below 1280 is never told.
 		for _, mtu := range []int{68, 576, 1000, 1259} {
 			tr := newTranslator(t, sizes4(mtu))
@@ -123,6 +128,12 @@ func TestFragmentation64(t *testing.T) {
 				}
 			}
 		}
+		// Of a UDP super-packet there may be more than can be sent at once.
+		many := super(t, &layers.IPv6{}, udp, 10000)
+		if r := tr.offloaded(many, segmented(udp, 40, 1232)); r.Verdict != siit.Drop || r.Reason != clat.DropTooBig {
+			t.Errorf("super-packet of 1280 octets each: verdict %d, reason %v", r.Verdict, r.Reason)
+		}
+		forwardOffloaded(t, tr, many, segmented(udp, 40, 1000-28))
 		tooBig := build(t, &layers.IPv6{}, &layers.IPv6Fragment{NextHeader: 47, MoreFragments: true}, data(1240))
 		answered(t, tr, tooBig, clat.DropTooBig).icmp(t).is(t, 2, 0, 1280)
 	})

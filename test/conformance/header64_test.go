@@ -76,6 +76,24 @@ func TestHeaderFields64(t *testing.T) {
 	})
 }
 
+// unanswered6 wants silence for that reason about ICMPv6 errors and Redirects (RFC 4443, 2.4 (e)) with these headers, which earn
+// an answer to anything else, echo messages among it.
+func unanswered6(t *testing.T, tr *translator, reason clat.DropReason, header layers.IPv6, others ...gopacket.SerializableLayer) {
+	t.Helper()
+	quote := build(t, &layers.IPv6{SrcIP: client6, DstIP: peer6}, &layers.UDP{}, data(33))
+	message := func(typ uint8) []byte {
+		return build(t, slices.Concat(stack{&header}, others, stack{icmp6(typ, 0, 1400), payload(quote)})...)
+	}
+	const redirect = 137
+	for typ := range uint8(128) {
+		dropped(t, tr, message(typ), reason)
+	}
+	dropped(t, tr, message(redirect), reason)
+	for _, typ := range []uint8{128, 129, redirect - 1, redirect + 1, 255} {
+		answered(t, tr, message(typ), reason)
+	}
+}
+
 // longOptions is a Hop-by-Hop Options header of any length that there is, up to 2048 octets. One option alone holds 255.
 func longOptions(octets int) *layers.IPv6HopByHop {
 	padding := &layers.IPv6HopByHopOption{OptionType: 1, OptionData: make([]byte, 6)}
@@ -167,6 +185,19 @@ func TestHeader64(t *testing.T) {
 				answered(t, tr, p, clat.DropSourceRoute).icmp(t).is(t, 4, 0, c.pointer)
 			})
 		}
+		unanswered6(t, tr, clat.DropSourceRoute, layers.IPv6{}, routing(1))
+		// Nor is the error of a router without an IPv4 address translated.
+		for _, o := range []func(*siit.Options, *eam.Spec){standard, prohibited} {
+			tr := newTranslator(t, o)
+			quote := build(t, &layers.IPv6{SrcIP: client6, DstIP: peer6}, &layers.UDP{}, data(33))
+			for _, r := range reports {
+				routed := func(left uint8) []byte {
+					return build(t, &layers.IPv6{SrcIP: router6}, routing(left), icmp6(r.typ, r.code, r.word), payload(quote))
+				}
+				forward(t, tr, routed(0)).icmp(t).is(t, r.to, r.code4, r.word4)
+				dropped(t, tr, routed(1), clat.DropNoMapping)
+			}
+		}
 	})
 
 	t.Run("XLAT-7915-5.1-4", func(t *testing.T) {
@@ -193,9 +224,21 @@ func TestHeader64(t *testing.T) {
 				t.Errorf("TTL %d of a fragment, want 1", f.v4.TTL)
 			}
 		}
-		// ICMPv6 errors are never answered.
-		quote := build(t, &layers.IPv6{SrcIP: client6, DstIP: peer6}, &layers.UDP{})
-		dropped(t, tr, build(t, &layers.IPv6{HopLimit: 1}, icmp6(1, 4, 0), payload(quote)), clat.DropTTL)
+		unanswered6(t, tr, clat.DropTTL, layers.IPv6{HopLimit: 1})
+		unanswered6(t, tr, clat.DropTTL, layers.IPv6{HopLimit: 1}, destinationOptions(16))
+		// The same holds for errors of routers without an IPv4 address, which are never answered.
+		quote := build(t, &layers.IPv6{SrcIP: client6, DstIP: peer6}, &layers.UDP{}, data(33))
+		for _, r := range reports {
+			p := report(t, router6, r.typ, r.code, r.word, quote)
+			for hops := range 256 {
+				p := edited(p, hopLimit, byte(hops))
+				if hops <= 1 {
+					dropped(t, tr, p, clat.DropTTL)
+				} else if got := forward(t, tr, p).v4.TTL; int(got) != hops-1 {
+					t.Errorf("ICMPv6 %d of an unmapped router: hop limit %d became TTL %d", r.typ, hops, got)
+				}
+			}
+		}
 	})
 
 	t.Run("XLAT-7915-5.1-5", func(t *testing.T) {

@@ -171,6 +171,13 @@ func TestOwnErrors(t *testing.T) {
 		dropped(t, tr, build(t, &layers.IPv6{SrcIP: ip("64:ff9b::127.0.0.1")}, &layers.UDP{}), clat.DropSpoofed)
 		dropped(t, tr, build(t, &layers.IPv6{SrcIP: client6}, &layers.UDP{}), clat.DropSpoofed)
 		dropped(t, tr, build(t, &layers.IPv6{SrcIP: native6, NextHeader: 2}, data(8)), clat.DropIGMP)
+		// Where there is no mapping, a source route does not matter.
+		routed := build(t, &layers.IPv6{SrcIP: native6}, routing(1), &layers.UDP{}, data(33))
+		answered(t, tr, routed, clat.DropNoMapping).icmp(t).is(t, 1, 1, 0)
+		dropped(t, newTranslator(t), routed, clat.DropNoMapping)
+		for _, typ := range []uint8{1, 3, 128, 129, 135, 137} {
+			silent(t, tr, typ, build(t, &layers.IPv6{SrcIP: native6}, routing(1), icmp6(typ, 0, 0), data(48)))
+		}
 		for setting, want := range map[string]bool{"": false, "translate.icmpv6-prohibited = true": true} {
 			c, err := config.Parse("test.toml", []byte(setting))
 			if err != nil || c.Translate.ICMPv6Prohibited != want {
@@ -203,6 +210,29 @@ func TestOwnErrors(t *testing.T) {
 		}
 		dropped(t, tr, build(t, &layers.IPv4{SrcIP: own}, &layers.UDP{}), clat.DropSource)
 		dropped(t, tr, build(t, &layers.IPv4{SrcIP: own, TTL: 1}, &layers.UDP{}), clat.DropSource)
+
+		for _, r := range replies6 {
+			whole := r.packet(t, unchanged, &layers.UDP{}, data(1424))
+			p := answered(t, r.translator(t), whole, r.reason)
+			p.fromTo(t, self6, ip(netip.AddrFrom16([16]byte(whole[8:24])).String()))
+			// The client's own will do where there is no other.
+			one := r.translator(t, func(o *siit.Options, _ *eam.Spec) { o.Self6 = addr(client6) })
+			if got := one.translate(whole); got.verdict != siit.Reply {
+				t.Errorf("%v: %v", r, got.reason)
+			} else {
+				decode(t, got.out[0]).fromTo(t, client6, p.dst())
+			}
+			without := r.translator(t, func(o *siit.Options, _ *eam.Spec) { o.Self6 = netip.Addr{} })
+			dropped(t, without, whole, r.reason)
+		}
+		for setting, want := range map[string]string{
+			"address.ipv6 = '2001:db8:1:2::c1a7'":                                           "2001:db8:1:2::c1a7",
+			"address.ipv6 = '2001:db8:1:2::c1a7'\naddress.self-ipv6 = '2001:db8:1:2::5e1f'": "2001:db8:1:2::5e1f",
+		} {
+			if c, err := config.Parse("test.toml", []byte(setting)); err != nil || c.SelfIPv6().String() != want {
+				t.Errorf("%q: %v, want %v", setting, err, want)
+			}
+		}
 
 		c := config.Default()
 		if host, _ := c.Interface.Host(); !c.Interface.SelfIPv4.Is4() || c.Interface.SelfIPv4 == host {
@@ -261,7 +291,7 @@ func neverAnswered6(t *testing.T, r reply6) {
 	udp := func(changes func(*layers.IPv6)) []byte { return r.packet(t, changes, &layers.UDP{}, data(1424)) }
 	quote := build(t, &layers.IPv6{SrcIP: client6, DstIP: peer6}, &layers.UDP{}, data(1376))
 	for typ := range 256 {
-		if typ < 128 || r.typ == 1 {
+		if typ < 128 || typ == 137 || r.typ == 1 { // 137: Redirect (RFC 4443, 2.4 (e.2))
 			silent(t, tr, r, r.packet(t, unchanged, icmp6(uint8(typ), 0, 1400), payload(quote)))
 		}
 	}

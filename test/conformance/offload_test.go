@@ -57,6 +57,55 @@ func forwardOffloaded(t testing.TB, tr *translator, p []byte, o frame.Offload) (
 	return decodeHeader(t, slices.Clone(r.Out[0].Bytes())), r.Out[0].Offload
 }
 
+// contradicts wants a packet dropped because what the device says of it cannot be.
+func contradicts(t testing.TB, tr *translator, p []byte, o frame.Offload) {
+	t.Helper()
+	if r := tr.offloaded(p, o); r.Verdict != siit.Drop || r.Reason != clat.DropOffload {
+		t.Errorf("%+v: verdict %d, reason %v, want %v", o, r.Verdict, r.Reason, clat.DropOffload)
+	}
+}
+
+// contradicted says of packets what cannot be.
+func (w way) contradicted(t *testing.T, tr *translator, l upper) {
+	t.Helper()
+	for _, o := range []frame.Offload{offload(l, w.l4), segmented(l, w.l4, 500)} {
+		whole := super(t, w.in(), l, 1200)
+		for _, at := range []int{-2, 2} {
+			elsewhere := o
+			elsewhere.ChecksumAt += uint16(at)
+			contradicts(t, tr, whole, elsewhere)
+			elsewhere = o
+			elsewhere.L4 += uint16(at)
+			contradicts(t, tr, whole, elsewhere)
+		}
+		nowhere := o
+		nowhere.L4 = 0
+		contradicts(t, tr, whole, nowhere)
+		// Fragments and other protocols have neither partial checksums nor segments.
+		for _, f := range cut(t, whole, 0x1234, 400) {
+			there := o
+			there.L4 = uint16(len(f) - len(decodeHeader(t, f).payload))
+			contradicts(t, tr, f, there)
+		}
+		for _, proto := range []layers.IPProtocol{layers.IPProtocolICMPv4, layers.IPProtocolGRE, layers.IPProtocolUDPLite} {
+			p := sized4(t, 1200, layers.IPv4{}, proto)
+			if w.l4 == 40 {
+				p = sized6(t, 1200, layers.IPv6{}, in6(proto))
+			}
+			contradicts(t, tr, p, o)
+		}
+		if o.GSO == frame.NotSegmented {
+			continue
+		}
+		endless := o
+		endless.SegSize = 0
+		contradicts(t, tr, whole, endless)
+		another := o
+		another.GSO = frame.SegmentTCP + frame.SegmentUDP - o.GSO
+		contradicts(t, tr, whole, another)
+	}
+}
+
 func TestOffloads(t *testing.T) {
 	t.Run("XLAT-CK-9", func(t *testing.T) {
 		tr := newTranslator(t)
@@ -85,12 +134,7 @@ func TestOffloads(t *testing.T) {
 					if wrong := got.wrongChecksum(); wrong != "" || said.Checksum != frame.ChecksumVerified {
 						t.Errorf("verified: %v, %s", said.Checksum, wrong)
 					}
-					// What the device says must be true.
-					wrong := offload(l, w.l4)
-					wrong.ChecksumAt += 2
-					if r := tr.offloaded(super(t, w.in(), l, 9), wrong); r.Verdict != siit.Drop || r.Reason != clat.DropOffload {
-						t.Errorf("checksum elsewhere: verdict %d, reason %v", r.Verdict, r.Reason)
-					}
+					w.contradicted(t, tr, l)
 				})
 			}
 		}
@@ -146,9 +190,27 @@ func TestOffloads(t *testing.T) {
 			same(t, "first datagram", joined(t, out[:2]).udp(t).Payload, all[:1400])
 			same(t, "second datagram", joined(t, out[2:4]).udp(t).Payload, all[1400:2800])
 			same(t, "third datagram", out[4].udp(t).Payload, all[2800:])
-			if out[0].id() == out[2].id() {
-				t.Error("two datagrams have the same Identification")
-			}
 		})
+		t.Run("Identification", identificationsOfEach)
+		t.Run("MTU of IPv4 below 1260", segmentsBelow1260)
+		t.Run("UDP without a checksum", func(t *testing.T) {
+			pass := newTranslator(t, func(o *siit.Options, _ *eam.Spec) { o.PassZeroUDP6 = true })
+			drop := newTranslator(t, func(o *siit.Options, _ *eam.Spec) { o.DropZeroUDP4 = true })
+			for _, w := range ways {
+				whole := withoutChecksum(build(t, w.in(), udp.head(), data(3000)), w.l4)
+				for _, state := range []frame.Checksum{frame.ChecksumUnknown, frame.ChecksumVerified} {
+					o := segmented(udp, w.l4, 1000)
+					o.Checksum = state
+					for _, tr := range []*translator{tr, pass, drop} {
+						contradicts(t, tr, whole, o)
+					}
+				}
+			}
+			// Of fragments, somebody must make the checksum of each datagram, and knows nothing of it but that of the whole.
+			o := segmented(udp, 20, 1400)
+			o.Checksum = frame.ChecksumUnknown
+			contradicts(t, tr, build(t, &layers.IPv4{}, udp.head(), data(3000)), o)
+		})
+		t.Run("quote", quotesOfSegments)
 	})
 }

@@ -16,7 +16,8 @@ var (
 	client6 = ip("2001:db8:1:2::c1a7")
 	peer4   = ip("198.51.100.5") // whom it talks to
 	peer6   = ip("64:ff9b::198.51.100.5")
-	self4   = ip("192.0.0.6")           // the translator: source of its ICMPv4 errors; of its ICMPv6 errors it is client6
+	self4   = ip("192.0.0.6")           // the translator: source of its ICMPv4 errors
+	self6   = ip("2001:db8:1:2::5e1f")  // and of its ICMPv6 errors
 	router6 = ip("2001:db8:ffff::1")    // on the way to the peer, without an IPv4 address
 	dummy4  = ip("192.0.0.8")           // what stands for it in IPv4
 	native6 = ip("2001:db8:dead::beef") // some IPv6 host that is not behind the PREF64

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 
 	"uclat/clat"
@@ -115,6 +116,33 @@ func TestMaximumSegmentSize(t *testing.T) {
 				want := decode(t, build(t, w.out(), segment(c.want)))
 				got := forward(t, c.tr, build(t, w.in(), segment(c.before))) // which verifies the checksum
 				same(t, w.name+": "+c.name, got.payload, want.payload)
+
+				// Where the device is to make the checksum, there is only the pseudo-header's sum.
+				partial := func(o options) upper {
+					return upper{"SYN", layers.IPProtocolTCP, tcp.at, func() gopacket.SerializableLayer { return segment(o) }}
+				}
+				before, after := super(t, w.in(), partial(c.before), 5), super(t, w.out(), partial(c.want), 5)
+				got, _ = forwardOffloaded(t, c.tr, before, offload(tcp, w.l4))
+				same(t, w.name+": "+c.name+", partial checksum", got.payload, decodeHeader(t, after).payload)
+			}
+		}
+		// Options that are cut off, or say nonsense, stay, and so does what follows the header.
+		tr := newTranslator(t, tunnel, clamp)
+		for _, bad := range [][]byte{
+			{1, 1, 2, 4}, {1, 2, 4, 0xff}, {1, 1, 1, 2}, {1, 2, 3, 0xff}, {2, 0, 0xff, 0xff}, {2, 1, 0xff, 0xff}, {3, 0, 1, 1}, {1, 1, 3, 3},
+		} {
+			for _, w := range ways {
+				for _, content := range []gopacket.Payload{nil, {0xff}, {0xff, 0xff, 0xff, 0xff}, data(33)} {
+					syn := func(ip head) []byte { // with the checksum of four octets of no operation, on both sides
+						p := build(t, ip(), &layers.TCP{SYN: true, Options: options{nop, nop, nop, nop}}, content)
+						return edited(p, len(p)-len(content)-4, bad...)
+					}
+					r := tr.translate(syn(w.in))
+					if r.verdict != siit.Forward || len(r.out) != 1 {
+						t.Fatalf("%s: options %x: %v", w.name, bad, r.reason)
+					}
+					same(t, w.name+": cut off", decodeHeader(t, r.out[0]).payload, decodeHeader(t, syn(w.out)).payload)
+				}
 			}
 		}
 	})

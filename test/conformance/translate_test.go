@@ -25,7 +25,7 @@ type translator struct {
 func newTranslator(t testing.TB, edits ...func(o *siit.Options, s *eam.Spec)) *translator {
 	t.Helper()
 	o := siit.Options{
-		MTU6: 1500, MTU4: 1500, LowestMTU6: clat.MinMTU6, Self4: addr(self4), Self6: addr(client6), UnmappedSource: addr(dummy4),
+		MTU6: 1500, MTU4: 1500, LowestMTU6: clat.MinMTU6, Self4: addr(self4), Self6: addr(self6), UnmappedSource: addr(dummy4),
 	}
 	s := eam.Spec{
 		Ours:   []eam.Mapping{mapping(client4.String()+"/32", client6.String()+"/128")},
@@ -138,7 +138,7 @@ func answered(t testing.TB, tr *translator, in []byte, reason clat.DropReason) p
 	self, limit := self4, 576
 	sender := net.IP(in[12:16])
 	if in[0]>>4 == 6 {
-		self, limit, sender = client6, clat.MinMTU6, in[8:24]
+		self, limit, sender = self6, clat.MinMTU6, in[8:24]
 	}
 	p.fromTo(t, self, sender)
 	quote := p.icmp(t).body

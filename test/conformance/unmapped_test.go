@@ -11,6 +11,7 @@ import (
 	"uclat/clat"
 	"uclat/clat/config"
 	"uclat/clat/eam"
+	"uclat/clat/frame"
 	"uclat/clat/siit"
 )
 
@@ -123,7 +124,19 @@ func TestUnmappedRouters(t *testing.T) {
 			dropped(t, tr, report(t, ip(from), 3, 0, 0, quote), clat.DropSource)
 		}
 		// What holds for all errors holds for these: hops, fragments, types.
-		dropped(t, tr, build(t, &layers.IPv6{SrcIP: router6, HopLimit: 1}, icmp6(3, 0, 0), payload(quote)), clat.DropTTL)
+		for _, r := range reports {
+			in := report(t, router6, r.typ, r.code, r.word, quote)
+			for hops := range byte(2) {
+				dropped(t, tr, edited(in, 7, hops), clat.DropTTL)
+			}
+			// What a device says of TCP and UDP, it cannot say of ICMPv6.
+			for _, o := range []frame.Offload{offload(tcp, 40), offload(udp, 40), segmented(tcp, 40, 1200), {GSO: frame.SegmentUDP, SegSize: 1200}} {
+				if got := tr.offloaded(in, o); got.Verdict != siit.Drop || got.Reason != clat.DropOffload {
+					t.Errorf("%+v: verdict %d, reason %v", o, got.Verdict, got.Reason)
+				}
+			}
+			forwardOffloaded(t, tr, in, frame.Offload{Checksum: frame.ChecksumVerified})
+		}
 		for _, fragment := range cut(t, report(t, router6, 3, 0, 0, quote), 1, 48) {
 			dropped(t, tr, fragment, clat.DropFragmentedICMP)
 		}
@@ -249,6 +262,16 @@ func nodeIdentification(t *testing.T) {
 			t.Errorf("extension structure %x", got)
 		case got[2] == correct[2] && got[3] == correct[3]:
 			t.Errorf("the checksum %#04x was made right", sum)
+		}
+	}
+	// Behind a structure that does not end where an object can begin, there is no place for one.
+	for n := range 9 {
+		ext := structure(labelStack, data(n))
+		p := forward(t, tr, report(t, router6, 3, 0, 16<<24, whole[:128], ext))
+		if n%4 == 0 {
+			p.carries(t, becomes[:108], structure(labelStack, data(n), nodeID(router6)))
+		} else {
+			p.carries(t, becomes[:108], ext)
 		}
 	}
 	// Hosts read 8 octets behind the header to know what a message is about (RFC 792). With fewer, the padding would be taken for them.
