@@ -185,8 +185,13 @@ func fuzzSeeds(f *testing.F, version int, add func(p []byte, o frame.Offload, kn
 		add(ip4{proto: protoTCP, mf: true, id: 77}.packet(tcp(data(1400))[:1400]), frame.Offload{}, 0)
 		add(ip4{proto: protoUDP, mf: true, offset: 65504}.packet(data(8)), frame.Offload{}, 0)
 		add(ip4{proto: protoUDP}.packet(udp(data(1400))), y.offload(protoUDP, frame.NotSegmented, 0), 0)
+		add(ip4{proto: protoUDP, id: 0xffff}.packet(udp(data(3000))), y.offload(protoUDP, frame.SegmentUDP, 1300), 0)
+		add(ip4{proto: protoUDP, ttl: 1}.packet(udp(data(1200))), y.offload(protoUDP, frame.SegmentUDP, 500), 0)
+		add(ip4{proto: protoTCP, ttl: 1}.packet(tcp(data(1200))), y.offload(protoTCP, frame.SegmentTCP, 500), 0)
 		return
 	}
+	add(ip6{next: protoUDP, hops: 1}.packet(udp(data(1200))), y.offload(protoUDP, frame.SegmentUDP, 500), 0)
+	add(ip6{next: protoTCP, hops: 1}.packet(tcp(data(1200))), y.offload(protoTCP, frame.SegmentTCP, 500), 0)
 	for _, chain := range [][]extension{
 		{options8(protoHopByHop, 8), routing(0), options8(protoDestOpts, 16)}, {options8(protoHopByHop, 8), routing(1), fragmentHeader(0, true, 1)},
 		{fragmentHeader(0, false, 0xfafb0001)}, {fragmentHeader(0, true, 3)}, {fragmentHeader(65504, true, 3)}, {fragmentHeader(1400, false, 3)},
