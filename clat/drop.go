@@ -33,6 +33,11 @@ const (
 	DropICMPInner      // ICMP error about a packet that is truncated, an ICMP error itself, or not ours (RFC 7915, 4.3 and 5.3)
 	DropPTBTooSmall    // Packet Too Big below 1280 octets (RFC 8201, 4)
 
+	// The fragment was kept, or could have been, to put its datagram together.
+	DropFragmentOverlap // overlaps with another fragment of its datagram (RFC 8200, 4.5; RFC 5722)
+	DropFragmentTimeout // the rest of its datagram did not come in time (RFC 8200, 4.5; RFC 1122, 3.3.2)
+	DropFragmentRoom    // made room for others: there is a bound to what is kept
+
 	// The packet was translated, but did not get out.
 	DropWrite // the device refused it
 	NumDropReasons
@@ -40,31 +45,34 @@ const (
 
 // drops are each reason's stable name, and its meaning as the end of a sentence.
 var drops = [NumDropReasons]struct{ name, meaning string }{
-	DropNone:           {"none", "nothing was dropped"},
-	DropVersion:        {"ip-version", "it is neither IPv4 nor IPv6"},
-	DropHeader:         {"ip-header", "its IP header is truncated or has impossible lengths"},
-	DropChecksum:       {"ipv4-header-checksum", "its IPv4 header checksum is wrong"},
-	DropTransport:      {"transport-header", "its transport header is truncated, or its ICMP checksum is wrong"},
-	DropExtension:      {"extension-header", "its IPv6 extension headers are truncated, too many, or behind a fragment header"},
-	DropFragment:       {"fragment", "it is an impossible fragment"},
-	DropOffload:        {"offload", "the device's notes on segmentation or checksum do not fit it"},
-	DropSource:         {"source", "its source may not send here"},
-	DropMulticast:      {"multicast", "its destination is multicast or broadcast, which has no counterpart"},
-	DropNoMapping:      {"no-mapping", "no NAT64 prefix or map covers one of its addresses"},
-	DropNonGlobal:      {"wkp-non-global", "its IPv4 address is not global, and translate.wkp-non-global rejects such behind 64:ff9b::/96"},
-	DropSpoofed:        {"spoofed-source", "its IPv6 source claims an IPv4 address that no remote host has"},
-	DropHairpin:        {"hairpin", "it is for an address of ours"},
-	DropSourceRoute:    {"source-route", "it carries an unexpired source route"},
-	DropProtocol:       {"protocol", "its protocol number means something else in the other family"},
-	DropTTL:            {"ttl", "its TTL or hop limit ran out"},
-	DropTooBig:         {"too-big", "it is larger than the way out takes, and must not be fragmented"},
-	DropZeroChecksum:   {"udp-zero-checksum", "it is UDP without a checksum"},
-	DropFragmentedICMP: {"fragmented-icmp", "it is ICMP in fragments"},
-	DropIGMP:           {"igmp-mld", "it is IGMP or MLD, which stay on their link"},
-	DropICMPType:       {"icmp-type", "its ICMP type has no counterpart"},
-	DropICMPInner:      {"icmp-inner", "it is an ICMP error about a packet that is truncated, an error itself, or not ours"},
-	DropPTBTooSmall:    {"ptb-below-1280", "it is a Packet Too Big below 1280 octets"},
-	DropWrite:          {"write", "the device refused it"},
+	DropNone:            {"none", "nothing was dropped"},
+	DropVersion:         {"ip-version", "it is neither IPv4 nor IPv6"},
+	DropHeader:          {"ip-header", "its IP header is truncated or has impossible lengths"},
+	DropChecksum:        {"ipv4-header-checksum", "its IPv4 header checksum is wrong"},
+	DropTransport:       {"transport-header", "its transport header is truncated, or its ICMP checksum is wrong"},
+	DropExtension:       {"extension-header", "its IPv6 extension headers are truncated, too many, or behind a fragment header"},
+	DropFragment:        {"fragment", "it is an impossible fragment"},
+	DropOffload:         {"offload", "the device's notes on segmentation or checksum do not fit it"},
+	DropSource:          {"source", "its source may not send here"},
+	DropMulticast:       {"multicast", "its destination is multicast or broadcast, which has no counterpart"},
+	DropNoMapping:       {"no-mapping", "no NAT64 prefix or map covers one of its addresses"},
+	DropNonGlobal:       {"wkp-non-global", "its IPv4 address is not global, and translate.wkp-non-global rejects such behind 64:ff9b::/96"},
+	DropSpoofed:         {"spoofed-source", "its IPv6 source claims an IPv4 address that no remote host has"},
+	DropHairpin:         {"hairpin", "it is for an address of ours"},
+	DropSourceRoute:     {"source-route", "it carries an unexpired source route"},
+	DropProtocol:        {"protocol", "its protocol number means something else in the other family"},
+	DropTTL:             {"ttl", "its TTL or hop limit ran out"},
+	DropTooBig:          {"too-big", "it is larger than the way out takes, and must not be fragmented"},
+	DropZeroChecksum:    {"udp-zero-checksum", "it is UDP without a checksum"},
+	DropFragmentedICMP:  {"fragmented-icmp", "it is ICMP in fragments"},
+	DropIGMP:            {"igmp-mld", "it is IGMP or MLD, which stay on their link"},
+	DropICMPType:        {"icmp-type", "its ICMP type has no counterpart"},
+	DropICMPInner:       {"icmp-inner", "it is an ICMP error about a packet that is truncated, an error itself, or not ours"},
+	DropPTBTooSmall:     {"ptb-below-1280", "it is a Packet Too Big below 1280 octets"},
+	DropFragmentOverlap: {"fragment-overlap", "it overlaps with another fragment of its datagram"},
+	DropFragmentTimeout: {"fragment-timeout", "the other fragments of its datagram did not come in time"},
+	DropFragmentRoom:    {"fragment-room", "it had to make room for other fragments"},
+	DropWrite:           {"write", "the device refused it"},
 }
 
 // String is the reason's stable name.

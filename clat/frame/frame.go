@@ -43,12 +43,15 @@ type Frame struct {
 	buf    []byte
 	off, n int
 	Offload
+
+	// Joined says that the packet was put together of fragments: whatever its length and flags say, it may leave in fragments again.
+	Joined bool
 }
 
-// Wrap makes f the packet buf[off:off+n] without offloads. The rest of buf is room that f may use.
+// Wrap makes f the packet buf[off:off+n], without offloads and not joined. The rest of buf is room that f may use.
 func (f *Frame) Wrap(buf []byte, off, n int) {
 	f.buf, f.off, f.n = buf, off, n
-	f.Offload = Offload{}
+	f.Offload, f.Joined = Offload{}, false
 }
 
 // Bytes is the packet. It is valid until the frame is wrapped anew or reshaped.
