@@ -12,7 +12,7 @@ import (
 
 // Table is an immutable set of mappings. Its lookups allocate nothing and may be called from any goroutine.
 type Table struct {
-	plat            bool
+	role            Role
 	rejectNonGlobal bool
 	self4           [4]byte // the translator's own IPv4 address; all zero: none
 
@@ -35,22 +35,35 @@ type Pair6 struct {
 type Pair4 struct {
 	Src, Dst [4]byte
 	Delta    uint16
+
+	// Hairpin says that this is traffic between two IPv6 hosts that have a Mapping each: the destination, or in an ICMP error's quote the
+	// source, is behind a NAT64 prefix, though a Mapping has its IPv4 address (RFC 7757, 4). Only a Router says so.
+	Hairpin bool
 }
 
 // side is which end of a packet is ours: the one that only a Mapping can name.
-type side bool
+type side uint8
 
 const (
-	oursIsSource      side = false
-	oursIsDestination side = true
+	oursIsSource side = iota
+	oursIsDestination
+	oursIsNeither // a Router has no hosts of its own
 )
+
+// ours is the end of an IPv4 packet that is ours, for a CLAT; of an IPv6 packet it is the other one.
+func (t *Table) ours(clat, other side, embedded bool) side {
+	switch {
+	case t.role == Router:
+		return oursIsNeither
+	case (t.role == PLAT) != embedded:
+		return other
+	}
+	return clat
+}
 
 // To6 maps both addresses of an IPv4 packet. Embedded is true for the packet inside an ICMP error, which went the other way.
 func (t *Table) To6(p *Pair6, src, dst [4]byte, embedded bool) clat.DropReason {
-	ours := oursIsSource
-	if t.plat != embedded {
-		ours = oursIsDestination
-	}
+	ours := t.ours(oursIsSource, oursIsDestination, embedded)
 	if isGroup4(dst) { // before all else: whatever is wrong with such a packet, it is not answered
 		return clat.DropMulticast
 	}
@@ -60,25 +73,46 @@ func (t *Table) To6(p *Pair6, src, dst [4]byte, embedded bool) clat.DropReason {
 	if reason := t.dst6(&p.Dst, dst, ours, embedded); reason != clat.DropNone {
 		return reason
 	}
+	p.setDelta(src, dst)
+	return clat.DropNone
+}
+
+// Hairpin6 maps both addresses of an IPv4 packet that was IPv6 a moment before, and whose Pair4 said Hairpin: the source stays behind the
+// NAT64 prefix, so that the answer comes back through the translator; in an ICMP error's quote this is the destination (RFC 7757, 4.2.2).
+func (t *Table) Hairpin6(p *Pair6, src, dst [4]byte, embedded bool) clat.DropReason {
+	behind, a, mapped, b := &p.Src, src, &p.Dst, dst
+	if embedded {
+		behind, a, mapped, b = &p.Dst, dst, &p.Src, src
+	}
+	e := t.lookup4(b)
+	if e == nil {
+		return clat.DropNoMapping
+	}
+	e.to6(mapped, b)
+	if reason := t.embed(behind, a); reason != clat.DropNone {
+		return reason
+	}
+	p.setDelta(src, dst)
+	return clat.DropNone
+}
+
+func (p *Pair6) setDelta(src, dst [4]byte) {
 	six := checksum.Add(checksum.Addr6(&p.Src), checksum.Addr6(&p.Dst))
 	four := checksum.Add(checksum.Addr4(&src), checksum.Addr4(&dst))
 	p.Delta = checksum.Sub(six, four)
-	return clat.DropNone
 }
 
 // To4 maps both addresses of an IPv6 packet. Embedded is true for the packet inside an ICMP error, which went the other way.
 func (t *Table) To4(p *Pair4, src, dst *[16]byte, embedded bool) clat.DropReason {
-	ours := oursIsDestination
-	if t.plat != embedded {
-		ours = oursIsSource
-	}
+	ours := t.ours(oursIsDestination, oursIsSource, embedded)
 	if isGroup6(dst) {
 		return clat.DropMulticast
 	}
-	if reason := t.src4(&p.Src, src, ours, embedded); reason != clat.DropNone {
+	p.Hairpin = false
+	if reason := t.src4(p, src, ours, embedded); reason != clat.DropNone {
 		return reason
 	}
-	if reason := t.dst4(&p.Dst, dst, ours, embedded); reason != clat.DropNone {
+	if reason := t.dst4(p, dst, ours, embedded); reason != clat.DropNone {
 		return reason
 	}
 	four := checksum.Add(checksum.Addr4(&p.Src), checksum.Addr4(&p.Dst))
@@ -96,11 +130,10 @@ func (t *Table) Dst4(v4 *[4]byte, src, dst *[16]byte) clat.DropReason {
 	case illegalSource6(src):
 		return clat.DropSource
 	}
-	ours := oursIsDestination
-	if t.plat {
-		ours = oursIsSource
-	}
-	return t.dst4(v4, dst, ours, false)
+	var p Pair4
+	reason := t.dst4(&p, dst, t.ours(oursIsDestination, oursIsSource, false), false)
+	*v4 = p.Dst
+	return reason
 }
 
 func (t *Table) src6(v6 *[16]byte, a [4]byte, ours side, embedded bool) clat.DropReason {
@@ -138,7 +171,8 @@ func (t *Table) dst6(v6 *[16]byte, a [4]byte, ours side, embedded bool) clat.Dro
 	return t.embed(v6, a)
 }
 
-func (t *Table) src4(v4 *[4]byte, a *[16]byte, ours side, embedded bool) clat.DropReason {
+func (t *Table) src4(p *Pair4, a *[16]byte, ours side, embedded bool) clat.DropReason {
+	v4 := &p.Src
 	if !embedded && (illegalSource6(a) || isLinkLocal6(a)) {
 		return clat.DropSource
 	}
@@ -156,13 +190,22 @@ func (t *Table) src4(v4 *[4]byte, a *[16]byte, ours side, embedded bool) clat.Dr
 		return clat.DropNone
 	}
 	reason := t.extract(v4, a)
-	if reason == clat.DropNone && (t.isSelf(*v4) || !embedded && (neverRemote(*v4) || t.isOurs(*v4))) {
+	switch {
+	case reason != clat.DropNone:
+		return reason
+	case t.isSelf(*v4) || !embedded && (neverRemote(*v4) || t.isOurs(*v4)):
 		return clat.DropSpoofed
+	case ours == oursIsNeither && t.lookup4(*v4) != nil:
+		if !embedded {
+			return clat.DropSpoofed // who has that IPv4 address has another IPv6 address
+		}
+		p.Hairpin = true
 	}
-	return reason
+	return clat.DropNone
 }
 
-func (t *Table) dst4(v4 *[4]byte, a *[16]byte, ours side, embedded bool) clat.DropReason {
+func (t *Table) dst4(p *Pair4, a *[16]byte, ours side, embedded bool) clat.DropReason {
+	v4 := &p.Dst
 	e := t.lookup6(a)
 	switch {
 	case ours == oursIsDestination && e == nil:
@@ -191,6 +234,7 @@ func (t *Table) dst4(v4 *[4]byte, a *[16]byte, ours side, embedded bool) clat.Dr
 	case neverRemote(*v4):
 		return clat.DropNoMapping
 	}
+	p.Hairpin = ours == oursIsNeither && t.lookup4(*v4) != nil
 	return clat.DropNone
 }
 

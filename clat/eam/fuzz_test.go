@@ -33,7 +33,13 @@ func (s *supply) prefix(size int) netip.Prefix {
 // spec is what a Table is made of, as the octets say.
 func (s *supply) spec() (spec Spec) {
 	flags, counts := s.octet(), s.octet()
-	spec.PLAT, spec.RejectNonGlobal = flags&1 != 0, flags&2 != 0
+	spec.RejectNonGlobal = flags&2 != 0
+	switch flags & 9 {
+	case 1:
+		spec.Role = PLAT
+	case 8, 9:
+		spec.Role = Router
+	}
 	if flags&4 != 0 {
 		spec.Self4 = netip.AddrFrom4([4]byte(s.octets(4)))
 	}
@@ -59,7 +65,7 @@ func (s *supply) spec() (spec Spec) {
 // write is the octets of which supply.spec makes the Spec again.
 func write(s Spec) (b []byte) {
 	flags := byte(0)
-	for i, is := range []bool{s.PLAT, s.RejectNonGlobal, s.Self4.IsValid()} {
+	for i, is := range []bool{s.Role == PLAT, s.RejectNonGlobal, s.Self4.IsValid(), s.Role == Router} {
 		if is {
 			flags |= 1 << i
 		}
@@ -205,9 +211,34 @@ func (m *model) check(t *testing.T, reason clat.DropReason, src, dst, gotSrc, go
 	if gotSrc != wantSrc || gotDst != wantDst {
 		fail(fmt.Sprintf("want %v to %v", wantSrc, wantDst))
 	}
+	if m.Role == Router {
+		self := netip.Addr{}
+		if m.Self4 != netip.IPv4Unspecified() {
+			self = m.Self4
+		}
+		src4, dst4 := src, dst
+		if src.Is6() {
+			src4, dst4 = wantSrc, wantDst
+		}
+		_, srcHasMap, _ := m.counterpart(src4)
+		switch {
+		case src4 == self || dst4 == self:
+			fail("one end is the translator itself")
+		case dst.IsMulticast() || dst == netip.MustParseAddr("255.255.255.255"):
+			fail("to a group")
+		case embedded:
+		case src.IsMulticast() || src.IsUnspecified() || src.IsLoopback() || src.Is6() && src.IsLinkLocalUnicast():
+			fail("illegal source")
+		case !mappedSrc && neverRemote(src4.As4()) || !mappedDst && neverRemote(dst4.As4()):
+			fail("no host has this address")
+		case src.Is6() && !mappedSrc && srcHasMap:
+			fail("the source poses as a host that has a mapping")
+		}
+		return
+	}
 	// One end is of those for whom we translate: the source of what a CLAT takes from IPv4, or a PLAT from IPv6; in a quote the other end.
 	client, client4, clientMapped, remote4, remoteOurs, remoteMapped := src, wantSrc, mappedSrc, wantDst, oursDst, mappedDst
-	clientIsSource := src.Is4() == (m.PLAT == embedded)
+	clientIsSource := src.Is4() == ((m.Role == PLAT) == embedded)
 	if !clientIsSource {
 		client, client4, clientMapped, remote4, remoteOurs, remoteMapped = dst, wantDst, mappedDst, wantSrc, oursSrc, mappedSrc
 	}
@@ -258,9 +289,11 @@ func within(p netip.Prefix, a []byte) netip.Addr {
 func FuzzTable(f *testing.F) {
 	eam := Spec{Ours: hostSpec().Ours, Map: eamt()[:3], PREF64: prefixes("64:ff9b::/96")}
 	plat := hostSpec()
-	plat.PLAT, plat.RejectNonGlobal = true, true
+	plat.Role, plat.RejectNonGlobal = PLAT, true
+	router := eam
+	router.Role = Router
 	for _, s := range []Spec{
-		hostSpec(), plat, clientsSpec("2001:db8:c::/64"), clientsSpec("2001:db8:c::/40"), eam, {Map: eamt()[3:], PREF64: prefixes("64:ff9b::/96")},
+		hostSpec(), plat, router, clientsSpec("2001:db8:c::/64"), clientsSpec("2001:db8:c::/40"), eam, {Map: eamt()[3:], PREF64: prefixes("64:ff9b::/96")},
 		{Ours: hostSpec().Ours, PREF64: prefixes("2001:db8:64::/96", "2001:db8:64::/48", "2001:db9::/32")},
 	} {
 		for _, a := range []string{"192.0.0.2", "100.64.1.2", "192.0.2.193", "8.8.8.8"} {
@@ -403,7 +436,7 @@ func (m *model) fastPath(t *testing.T, table *Table, c4, r4, c6, r6 netip.Addr) 
 
 // What the fuzzer is fed with is what it reads.
 func TestSupply(t *testing.T) {
-	several := Spec{Map: eamt()[:3], PREF64: prefixes("64:ff9b::/96", "2001:db8::/32"), PLAT: true}
+	several := Spec{Map: eamt()[:3], PREF64: prefixes("64:ff9b::/96", "2001:db8::/32"), Role: PLAT}
 	for _, s := range []Spec{hostSpec(), clientsSpec("2001:db8:c::/64"), several} {
 		b := supply(write(s))
 		if got := b.spec(); fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", s) || len(b) != 0 {

@@ -32,9 +32,9 @@ func TestRefused(t *testing.T) {
 	clients := clientsSpec("2001:db8:c::/64")
 	clients.Map = []Mapping{pair("100.64.9.9/32", "2001:db8:d::9/128", false), pair("203.0.113.7/32", "2001:db8:d::7/128", false)}
 	plat := hostSpec()
-	plat.PLAT = true
+	plat.Role = PLAT
 	pool := clientsSpec("2001:db8:c::/64")
-	pool.PLAT = true
+	pool.Role = PLAT
 	reject := hostSpec()
 	reject.RejectNonGlobal = true
 	own := hostSpec()
@@ -192,7 +192,7 @@ func TestDst4(t *testing.T) {
 	}
 	t.Run("source without a mapping/PLAT", func(t *testing.T) {
 		s := hostSpec()
-		s.PLAT = true
+		s.Role = PLAT
 		var v4 [4]byte
 		src, dst := a6("2001:db8:ffff::1"), a6("64:ff9b::8.8.8.8")
 		if got := table(t, s).Dst4(&v4, &src, &dst); got != clat.DropNone || v4 != a4("8.8.8.8") {

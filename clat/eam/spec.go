@@ -19,13 +19,20 @@ type Mapping struct {
 	Embed      bool
 }
 
+// Role is where the translator stands.
+type Role uint8
+
+const (
+	CLAT   Role = iota // the mapped hosts speak IPv4, and are the source of what goes 4 to 6
+	PLAT               // the mapped hosts speak IPv6, and are the source of what goes 6 to 4
+	Router             // SIIT (RFC 7915) between any hosts: each address is mapped if it has a Mapping, else by a NAT64 prefix
+)
+
 // Spec is what a Table is made of.
 type Spec struct {
-	// PLAT turns the translator round: the mapped hosts speak IPv6 and are the source of what goes 6 to 4. False is a CLAT, whose
-	// mapped hosts speak IPv4 and are the source of what goes 4 to 6.
-	PLAT bool
+	Role Role
 
-	Ours   []Mapping       // for whom we translate; nobody else may use their addresses
+	Ours   []Mapping       // for whom we translate; nobody else may use their addresses. A Router has none: there they are as those of Map
 	Map    []Mapping       // explicit mappings of any host, ours or remote (RFC 7757)
 	PREF64 []pref64.Prefix // all others; the first is used to make addresses, each is accepted
 	Self4  netip.Addr      // the translator's own IPv4 address, which nobody may use; may be invalid
@@ -35,7 +42,7 @@ type Spec struct {
 
 // New builds a Table. The error names the mapping at fault.
 func New(s Spec) (*Table, error) {
-	t := &Table{plat: s.PLAT, rejectNonGlobal: s.RejectNonGlobal}
+	t := &Table{role: s.Role, rejectNonGlobal: s.RejectNonGlobal}
 	if s.Self4.IsValid() {
 		if !s.Self4.Is4() {
 			return nil, fmt.Errorf("%v is no IPv4 address", s.Self4)
@@ -43,13 +50,13 @@ func New(s Spec) (*Table, error) {
 		t.self4 = s.Self4.As4()
 	}
 	for _, m := range s.Ours {
-		if err := t.add(m, true); err != nil {
+		if err := t.add(m, s.Role != Router); err != nil {
 			return nil, err
 		}
 	}
 	for _, m := range s.Map {
 		// A mapping of one of our clients wins over its prefix, but makes a stranger of nobody.
-		ours := slices.ContainsFunc(s.Ours, func(o Mapping) bool { return o.IPv4.Overlaps(m.IPv4) && o.IPv4.Bits() <= m.IPv4.Bits() })
+		ours := s.Role != Router && slices.ContainsFunc(s.Ours, func(o Mapping) bool { return o.IPv4.Overlaps(m.IPv4) && o.IPv4.Bits() <= m.IPv4.Bits() })
 		if err := t.add(m, ours); err != nil {
 			return nil, err
 		}

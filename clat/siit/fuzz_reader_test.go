@@ -31,7 +31,10 @@ func (n network) prefix() netip.Prefix {
 
 func (n network) table(t testing.TB) *eam.Table {
 	t.Helper()
-	s := eam.Spec{PLAT: n.plat, PREF64: []pref64.Prefix{pref64.MustParse(n.prefix().String())}, Self4: self4, RejectNonGlobal: n.rejectNonGlobal}
+	s := eam.Spec{PREF64: []pref64.Prefix{pref64.MustParse(n.prefix().String())}, Self4: self4, RejectNonGlobal: n.rejectNonGlobal}
+	if n.plat {
+		s.Role = eam.PLAT
+	}
 	s.Ours = []eam.Mapping{{IPv4: netip.PrefixFrom(host4, 32), IPv6: netip.PrefixFrom(host6, 128)}}
 	if n.clients {
 		s.Ours = []eam.Mapping{{IPv4: clients4, IPv6: clients6, Embed: true}}

@@ -85,7 +85,7 @@ func (p *pool) add(src [16]byte) error {
 }
 
 func (p *pool) translator() (*siit.Translator, error) {
-	m, err := eam.New(eam.Spec{PLAT: true, Ours: p.mappings, PREF64: []pref64.Prefix{prefix64}, Self4: platErrors4})
+	m, err := eam.New(eam.Spec{Role: eam.PLAT, Ours: p.mappings, PREF64: []pref64.Prefix{prefix64}, Self4: platErrors4})
 	if err != nil {
 		return nil, err
 	}
