@@ -11,17 +11,17 @@ import (
 // Fragments of what is a fragment itself continue its offsets, and the last keeps its more-fragments flag. All but the last carry a
 // multiple of 8 octets.
 
-// fragment6 sends payload in pieces of which none is longer than the lowest IPv6 MTU (RFC 7915, 4.1), as frames from s.out[n] on, and
+// fragment6 sends payload in pieces of which none is longer than the lowest IPv6 MTU (RFC 7915, 4.1) and the path takes, as frames from s.out[n] on, and
 // returns where they end. h is the header of the whole.
 func (t *Translator) fragment6(payload []byte, h *header6, s *Scratch, n int) int {
-	room := (t.lowest - len6 - lenFragment) &^ 7
+	room := (s.lowest - len6 - lenFragment) &^ 7
 	piece := *h
 	piece.fragment = true
 	for len(payload) > 0 {
 		size := min(room, len(payload))
 		last := size == len(payload)
 		piece.mf = h.mf || !last
-		out := s.take(len6 + lenFragment + size)
+		out := s.Take(len6 + lenFragment + size)
 		p := out.Bytes()
 		write6(p, &piece, size)
 		copy(p[len6+lenFragment:], payload[:size])
@@ -50,10 +50,10 @@ func (t *Translator) fragmentEach6(f *frame.Frame, h *header4, six *header6, s *
 		binary.BigEndian.PutUint16(d[4:], uint16(len(d)))
 		binary.BigEndian.PutUint16(d[checksumAtUDP:], checksum.Pseudo6(&six.src, &six.dst, uint32(len(d)), protoUDP))
 		finishPartial(d, protoUDP)
-		if len6+len(d) > t.lowest {
+		if len6+len(d) > s.lowest {
 			n = t.fragment6(d, six, s, n)
 		} else {
-			s.out[n] = s.take(len6 + len(d))
+			s.out[n] = s.Take(len6 + len(d))
 			write6(s.out[n].Bytes(), six, len(d))
 			copy(s.out[n].Bytes()[len6:], d)
 			n++
@@ -68,13 +68,16 @@ func (t *Translator) fragmentEach6(f *frame.Frame, h *header4, six *header6, s *
 // header of the whole.
 func (t *Translator) fragment4(payload []byte, h *header4, s *Scratch) Result {
 	room := (t.mtu4 - len4) &^ 7
+	if len(payload) > maxOut*room { // only what was put together here is so long
+		return drop(clat.DropTooBig)
+	}
 	piece := *h
 	n := 0
 	for len(payload) > 0 {
 		size := min(room, len(payload))
 		last := size == len(payload)
 		piece.mf = h.mf || !last
-		out := s.take(len4 + size)
+		out := s.Take(len4 + size)
 		p := out.Bytes()
 		write4(p, &piece, len(p))
 		copy(p[len4:], payload[:size])

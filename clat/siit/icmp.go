@@ -69,7 +69,7 @@ func (t *Translator) icmp4(f *frame.Frame, h *header4, pair *eam.Pair6, s *Scrat
 		}
 		return t.icmpError6(f, h, pair, to, s)
 	}
-	if r, fits := t.fits6(f, h, 0, s); !fits {
+	if r, fits := t.fits6(f, h, pair, 0, s); !fits {
 		return r
 	}
 	retypeEcho(p, typ, checksum.Pseudo6(&pair.Src, &pair.Dst, uint32(len(p)), protoICMPv6))
@@ -96,6 +96,7 @@ func (t *Translator) icmp6(f *frame.Frame, h *header6, pair *eam.Pair4, s *Scrat
 	default:
 		return drop(clat.DropICMPType)
 	}
+	s.hairpin = pair.Hairpin && t.hairpin
 	wire, r, fits := t.fits4(f, h, 0, s)
 	if !fits {
 		return r

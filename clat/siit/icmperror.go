@@ -26,8 +26,13 @@ func (t *Translator) icmpError6(f *frame.Frame, h *header4, pair *eam.Pair6, to 
 		return drop(clat.DropICMPInner)
 	}
 	var inner eam.Pair6
-	if t.m.To6(&inner, in.src, in.dst, true) != clat.DropNone {
+	if t.map6(&inner, &in, s, true) != clat.DropNone {
 		return drop(clat.DropICMPInner)
+	}
+	if s.hairpin && h.src != in.dst { // from a router on the way, which has its own address (RFC 7757, 4.2.2)
+		if reason := t.m.To6(pair, h.src, h.dst, false); reason != clat.DropNone {
+			return drop(reason)
+		}
 	}
 	word, ok := t.wordTo6(to.rest, icmp, &in)
 	if !ok {
@@ -100,6 +105,10 @@ func (t *Translator) icmpError4(f *frame.Frame, h *header6, pair *eam.Pair4, s *
 	if reason != clat.DropNone {
 		return drop(reason)
 	}
+	if to.rest == restMTU {
+		t.learn(int(binary.BigEndian.Uint32(icmp[4:])), &in, s)
+	}
+	s.hairpin = inner.Hairpin && t.hairpin
 	payload := in.payload - (in.hlen - len6)
 	total := payload + len4
 	if total > 65535 {
@@ -143,6 +152,14 @@ func (t *Translator) icmpError4(f *frame.Frame, h *header6, pair *eam.Pair4, s *
 	write4(p[len4+lenICMP:], &four, total)
 	writeICMP(p[len4:], to.typ, to.code, word, 0)
 	return s.one(Forward, f)
+}
+
+// learn keeps what a Packet Too Big says of the way to where the packet in it was going. One about a packet that was not too big says
+// nothing (RFC 8201, 4).
+func (t *Translator) learn(mtu int, in *header6, s *Scratch) {
+	if mtu >= 0 && mtu < min(t.mtu6, len6+in.payload) && len(s.Learned) < maxLearned {
+		s.Learned = append(s.Learned, PTB{Dst: in.dst, MTU: mtu})
+	}
 }
 
 // wordTo6 is the second word of an ICMPv6 error; false where a pointer has no counterpart.

@@ -27,7 +27,7 @@ func (t *Translator) error4(f *frame.Frame, h *header4, s *Scratch, reason clat.
 	const head = len4 + lenICMP
 	wire := firstSegment(f, h.hlen, h.proto)
 	quote := p[:min(wire, maxError4-head)]
-	out := s.take(head + len(quote))
+	out := s.Take(head + len(quote))
 	q := out.Bytes()
 	copy(q[head:], quote)
 	if wire < len(p) {
@@ -51,7 +51,7 @@ func (t *Translator) error6(f *frame.Frame, h *header6, s *Scratch, reason clat.
 	const head = len6 + lenICMP
 	wire := firstSegment(f, h.hlen, h.next)
 	quote := p[:min(wire, maxError6-head)]
-	out := s.take(head + len(quote))
+	out := s.Take(head + len(quote))
 	q := out.Bytes()
 	copy(q[head:], quote)
 	if wire < len(p) {

@@ -10,14 +10,43 @@ const (
 	// of IPv6, so that each leaves in two pieces. A single packet becomes 54 at most.
 	maxOut = 2 * (65507/(clat.MinMTU6-len6-lenUDP+1) + 1)
 
-	// spareLen is what the frames made of one packet take at most: the payload once, and for each piece its headers and its room.
-	spareLen = 65535 + maxOut*(len6+lenFragment+lenUDP+frame.Headroom+frame.Tailroom)
+	// spareLen is what the frames made of one packet take at most: the payload twice, where the packet itself was put together in one, and
+	// for each piece, and that one, its headers and its room.
+	spareLen = 2*65535 + (maxOut+1)*(len6+lenFragment+lenUDP+frame.Headroom+frame.Tailroom)
+
+	// maxLearned is how many Packet Too Big messages are kept between two Resets.
+	maxLearned = 64
 )
+
+// PathMTU knows the MTU of paths, in octets, by the IPv6 address where they end; false where nobody told it.
+type PathMTU interface {
+	MTU(dst [16]byte) (int, bool)
+}
+
+// PTB is what a Packet Too Big said, after all checks: of packets to Dst, the path takes no more than MTU octets.
+type PTB struct {
+	Dst [16]byte
+	MTU int
+}
 
 // Scratch is what one worker's translations need beside the packet: never shared, never copied.
 type Scratch struct {
 	// Errors is how many ICMP errors may still be sent. The worker refills it from its rate limit.
 	Errors int
+
+	// PathMTU is asked for packets that would leave with more than 1280 octets of IPv6. nil: nothing is known of any path.
+	PathMTU PathMTU
+
+	// Learned is what Packet Too Big messages said since the last Reset.
+	Learned []PTB
+
+	// Fragment is the fragment for which Translate said Reassemble. It lives as long as the frame that it came in, and until the next one.
+	Fragment frame.Fragment
+
+	head    [len6 + lenFragment]byte // of Fragment
+	limit   int                      // octets: what the way of the packet at hand takes,
+	lowest  int                      // and the size to which it is fragmented
+	hairpin bool                     // the packet at hand goes back to where it came from
 
 	id    idGenerator
 	out   [maxOut]*frame.Frame
@@ -30,19 +59,21 @@ type Scratch struct {
 // NewScratch returns a Scratch that is good for several packets between two Resets. The seed makes IPv4 identifications hard to
 // guess (RFC 7739); it should be random.
 func NewScratch(seed uint64) *Scratch {
-	return &Scratch{id: newIDGenerator(seed), spare: make([]frame.Frame, 2*maxOut), arena: make([]byte, 2*spareLen)}
+	return &Scratch{
+		id: newIDGenerator(seed), spare: make([]frame.Frame, 2*(maxOut+1)), arena: make([]byte, 2*spareLen), Learned: make([]PTB, 0, maxLearned),
+	}
 }
 
-// Reset gives all spare frames back: once what was returned has been written.
-func (s *Scratch) Reset() { s.used, s.taken = 0, 0 }
+// Reset gives all spare frames back, and forgets what was learned: once what was returned has been written.
+func (s *Scratch) Reset() { s.used, s.taken, s.Learned = 0, 0, s.Learned[:0] }
 
 // Ready says whether there is room for one more packet, whatever becomes of it. If not: write, then Reset.
 func (s *Scratch) Ready() bool {
-	return len(s.spare)-s.used >= maxOut && len(s.arena)-s.taken >= spareLen
+	return len(s.spare)-s.used > maxOut && len(s.arena)-s.taken >= spareLen && len(s.Learned) < maxLearned
 }
 
-// take is a spare frame of n octets with room around it.
-func (s *Scratch) take(n int) *frame.Frame {
+// Take is a spare frame of n octets with room around it, for one packet that is put together of fragments.
+func (s *Scratch) Take(n int) *frame.Frame {
 	size := frame.Headroom + n + frame.Tailroom
 	buf := s.arena[s.taken : s.taken+size : s.taken+size]
 	f := &s.spare[s.used]

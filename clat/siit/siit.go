@@ -17,9 +17,10 @@ import (
 type Verdict uint8
 
 const (
-	Drop    Verdict = iota // nothing to send; Reason says why
-	Forward                // Out holds the translated packet, or its fragments in order
-	Reply                  // the packet is dropped for Reason, and Out holds one ICMP error to its sender
+	Drop       Verdict = iota // nothing to send; Reason says why
+	Forward                   // Out holds the translated packet, or its fragments in order
+	Reply                     // Out holds one ICMP message to the sender: an error, and the packet is dropped for Reason, or an echo reply
+	Reassemble                // a fragment of ICMP, which Scratch.Fragment describes: Complete the whole, and come back with that
 )
 
 // Result is what Translate returns. Out lives in the Scratch until Reset: the frame that came in, changed in place, or spare frames.
@@ -38,7 +39,7 @@ const MinMTU4 = 68
 type Options struct {
 	MTU6       int        // what the IPv6 side takes, 1280 to 65535
 	MTU4       int        // what the IPv4 side takes, 68 to 65535
-	LowestMTU6 int        // size to which IPv4 packets without DF are fragmented (lowest-ipv6-mtu of RFC 7915, 4); 1280 to MTU6
+	LowestMTU6 int        // size to which IPv4 packets without DF are fragmented (lowest-ipv6-mtu of RFC 7915, 4), at most; 1280 to MTU6
 	Self4      netip.Addr // source of our ICMPv4 errors; invalid: none are sent. Never an address of the host, which would ignore them
 	Self6      netip.Addr // source of our ICMPv6 errors; invalid: none are sent
 
@@ -54,6 +55,8 @@ type Options struct {
 	ClampMSS     bool // lower the MSS that a TCP SYN offers to what fits both MTUs
 	DropZeroUDP4 bool // drop IPv4 UDP without a checksum, instead of computing one (RFC 7915, 4.5)
 	PassZeroUDP6 bool // let IPv6 UDP without a checksum through (RFC 6935), instead of dropping it
+	Reassemble   bool // want ICMP in fragments to be put together, instead of dropping it (RFC 7915, 1.2)
+	Hairpin      bool // send back what one IPv6 host with a Mapping sends to the IPv4 address of another (RFC 7757, 4.2.2)
 	NoErrors     bool // send no ICMP errors of our own
 	Prohibited6  bool // answer IPv6 packets that have no mapping with ICMPv6 "administratively prohibited" (RFC 7915, 5.4)
 }
@@ -66,6 +69,7 @@ type Translator struct {
 	self4, unmapped    [4]byte
 	self6              [16]byte
 	errors4, errors6   bool // whether ICMP errors of our own are sent
+	echo4, echo6       bool // whether we answer an ICMP echo to self4 and self6
 	hasUnmapped        bool
 	nodeID             bool
 	prohibited6        bool
@@ -75,6 +79,7 @@ type Translator struct {
 	mss                uint16 // the most that a SYN may offer; 0: whatever it does
 
 	dropZeroUDP4, passZeroUDP6 bool
+	reassemble, hairpin        bool
 }
 
 // New checks the options. Its errors name the option, its value and the bounds.
@@ -97,16 +102,18 @@ func New(m *eam.Table, o Options) (*Translator, error) {
 		m: m, mtu6: o.MTU6, mtu4: o.MTU4, lowest: o.LowestMTU6, hop: 1,
 		errors4: o.Self4.IsValid() && !o.NoErrors, errors6: o.Self6.IsValid() && !o.NoErrors, hasUnmapped: o.UnmappedSource.IsValid(),
 		nodeID: o.NodeID, prohibited6: o.Prohibited6, setTOS: o.SetTOS, tos: o.TOS,
-		dropZeroUDP4: o.DropZeroUDP4, passZeroUDP6: o.PassZeroUDP6,
+		dropZeroUDP4: o.DropZeroUDP4, passZeroUDP6: o.PassZeroUDP6, reassemble: o.Reassemble, hairpin: o.Hairpin,
 	}
 	if o.ClampMSS {
 		t.mss = uint16(min(o.MTU6-len6, o.MTU4-len4) - lenTCP)
 	}
 	if o.Self4.IsValid() {
-		t.self4 = o.Self4.As4()
+		t.self4, t.echo4 = o.Self4.As4(), true
 	}
 	if o.Self6.IsValid() {
 		t.self6 = o.Self6.As16()
+		// What stands for somebody else is his: where there is but one IPv6 address, it is the client's.
+		t.echo6 = m.Dst4(new([4]byte), &t.self6, &t.self6) != clat.DropNone
 	}
 	if o.UnmappedSource.IsValid() {
 		t.unmapped = o.UnmappedSource.As4()
@@ -124,7 +131,11 @@ func (t *Translator) Translate(f *frame.Frame, s *Scratch) Result {
 	case 4:
 		return t.to6(f, s)
 	case 6:
-		return t.to4(f, s)
+		r := t.to4(f, s)
+		if s.hairpin {
+			r = t.back(r, s)
+		}
+		return r
 	}
 	return drop(clat.DropVersion)
 }

@@ -26,6 +26,8 @@ func (t *Translator) to4(f *frame.Frame, s *Scratch) Result {
 	var pair eam.Pair4
 	if unmapped := t.m.To4(&pair, &h.src, &h.dst, false); unmapped != clat.DropNone {
 		switch {
+		case t.echo6 && h.dst == t.self6 && h.next == protoICMPv6 && reason == clat.DropNone:
+			return t.echo6To(f, &h, s, unmapped)
 		case h.next == protoICMPv6:
 			if reason == clat.DropNone {
 				return t.icmp6Unmapped(f, &h, s, unmapped)
@@ -35,6 +37,7 @@ func (t *Translator) to4(f *frame.Frame, s *Scratch) Result {
 		}
 		return drop(unmapped)
 	}
+	s.hairpin = pair.Hairpin && t.hairpin && h.next != protoICMPv6 // for ICMP, its type decides
 	switch {
 	case reason == clat.DropSourceRoute:
 		return t.error6(f, &h, s, reason, icmp6ParameterProblem, 0, uint32(pointer))
@@ -46,7 +49,7 @@ func (t *Translator) to4(f *frame.Frame, s *Scratch) Result {
 	}
 	if h.next == protoICMPv6 {
 		if h.isFragment() {
-			return drop(clat.DropFragmentedICMP)
+			return t.icmpFragment6(f, &h, s)
 		}
 		return t.icmp6(f, &h, &pair, s, false)
 	}
@@ -65,7 +68,7 @@ func (t *Translator) to4(f *frame.Frame, s *Scratch) Result {
 	}
 	if h.offset == 0 {
 		if t.mss != 0 && h.next == protoTCP {
-			t.clampMSS(p[h.hlen:h.hlen+transport], f.Checksum)
+			t.clampMSS(p[h.hlen:h.hlen+transport], f.Checksum, &h.src, s)
 		}
 		switch {
 		case !hasZeroUDP(p[h.hlen:], h.next, f.Checksum):
@@ -87,9 +90,9 @@ func (t *Translator) fits4(f *frame.Frame, h *header6, transport int, s *Scratch
 	six := f.WireLen(h.hlen + transport)
 	wire = six - h.hlen + len4
 	switch {
-	case wire <= t.mtu4:
+	case wire <= t.mtu4 || s.hairpin: // which never comes to the IPv4 side
 		return wire, Result{}, true
-	case six > clat.MinMTU6:
+	case six > clat.MinMTU6 && !f.Joined:
 		return 0, t.error6(f, h, s, clat.DropTooBig, icmp6PacketTooBig, 0, uint32(max(t.mtu4-len4+len6, clat.MinMTU6))), false
 	case f.GSO == frame.NotSegmented:
 		return wire, Result{}, true
@@ -113,7 +116,7 @@ func (t *Translator) send4(f *frame.Frame, h *header6, pair *eam.Pair4, proto ui
 	default:
 		four.id = s.id.next()
 	}
-	if wire > t.mtu4 {
+	if wire > t.mtu4 && !s.hairpin {
 		p := f.Bytes()[h.hlen:]
 		if f.Checksum == frame.ChecksumPartial {
 			finishPartial(p, proto)

@@ -19,10 +19,12 @@ func (t *Translator) to6(f *frame.Frame, s *Scratch) Result {
 		return drop(clat.DropProtocol)
 	}
 	var pair eam.Pair6
-	switch reason := t.m.To6(&pair, h.src, h.dst, false); reason {
+	switch reason := t.map6(&pair, &h, s, false); reason {
 	case clat.DropNone:
 	case clat.DropNoMapping, clat.DropNonGlobal:
 		return t.error4(f, &h, s, reason, icmp4Unreachable, code4AdminProhibited, 0)
+	case clat.DropHairpin:
+		return t.echo4To(f, &h, s)
 	default:
 		return drop(reason)
 	}
@@ -38,7 +40,7 @@ func (t *Translator) to6(f *frame.Frame, s *Scratch) Result {
 	}
 	if h.proto == protoICMP {
 		if h.isFragment() {
-			return drop(clat.DropFragmentedICMP)
+			return t.icmpFragment4(f, &h, &pair, s)
 		}
 		return t.icmp4(f, &h, &pair, s)
 	}
@@ -50,12 +52,12 @@ func (t *Translator) to6(f *frame.Frame, s *Scratch) Result {
 		}
 		transport = n
 	}
-	if r, fits := t.fits6(f, &h, transport, s); !fits {
+	if r, fits := t.fits6(f, &h, &pair, transport, s); !fits {
 		return r
 	}
 	if h.offset == 0 {
 		if t.mss != 0 && h.proto == protoTCP {
-			t.clampMSS(p[h.hlen:h.hlen+transport], f.Checksum)
+			t.clampMSS(p[h.hlen:h.hlen+transport], f.Checksum, &pair.Dst, s)
 		}
 		switch {
 		case !hasZeroUDP(p[h.hlen:], h.proto, f.Checksum):
@@ -70,22 +72,44 @@ func (t *Translator) to6(f *frame.Frame, s *Scratch) Result {
 	}
 	if !h.df && f.GSO == frame.SegmentTCP {
 		// Instead of fragments, smaller segments: the device may cut a byte stream anywhere.
-		f.SegSize = min(f.SegSize, uint16(t.lowest-len6-transport))
+		f.SegSize = min(f.SegSize, uint16(s.lowest-len6-transport))
 	}
 	return t.send6(f, &h, &pair, h.proto, s)
 }
 
-// fits6 answers packets that are too big for the IPv6 side and must not be fragmented (RFC 7915, 4). It looks at what will be on the
-// wire, so at one segment of a super-packet. It must come before anything of the packet is changed: the error quotes it.
-func (t *Translator) fits6(f *frame.Frame, h *header4, transport int, s *Scratch) (Result, bool) {
-	growth := len6 + fragmentLen(h) - h.hlen
-	if f.WireLen(h.hlen+transport)+growth <= t.mtu6 {
+// map6 maps the addresses of a packet, or with embedded those of one that an ICMP error quotes.
+func (t *Translator) map6(pair *eam.Pair6, h *header4, s *Scratch, embedded bool) clat.DropReason {
+	if s.hairpin {
+		return t.m.Hairpin6(pair, h.src, h.dst, embedded)
+	}
+	return t.m.To6(pair, h.src, h.dst, embedded)
+}
+
+// fits6 answers packets that are too big for the way through IPv6 and must not be fragmented (RFC 7915, 4; RFC 8201, 4). It looks at what
+// will be on the wire, so at one segment of a super-packet. It must come before anything of the packet is changed: the error quotes it.
+func (t *Translator) fits6(f *frame.Frame, h *header4, pair *eam.Pair6, transport int, s *Scratch) (Result, bool) {
+	wire := f.WireLen(h.hlen+transport) + len6 + fragmentLen(h) - h.hlen
+	if s.limit, s.lowest = t.mtu6, t.lowest; wire <= clat.MinMTU6 {
 		return Result{}, true
 	}
-	if h.df {
-		return t.error4(f, h, s, clat.DropTooBig, icmp4Unreachable, code4FragNeeded, uint32(t.mtu6-len6+len4-fragmentLen(h))), false
+	s.limit = t.pathMTU(&pair.Dst, s)
+	s.lowest = min(t.lowest, s.limit)
+	if wire <= s.limit || !h.df {
+		return Result{}, true
 	}
-	return Result{}, true
+	return t.error4(f, h, s, clat.DropTooBig, icmp4Unreachable, code4FragNeeded, uint32(s.limit-len6+len4-fragmentLen(h))), false
+}
+
+// pathMTU is the MTU of the way to an IPv6 address.
+func (t *Translator) pathMTU(dst *[16]byte, s *Scratch) int {
+	if s.PathMTU == nil {
+		return t.mtu6
+	}
+	mtu, known := s.PathMTU.MTU(*dst)
+	if !known {
+		return t.mtu6
+	}
+	return min(max(mtu, clat.MinMTU6), t.mtu6)
 }
 
 // fragmentLen is what the packet's fragment header will take in IPv6, in octets.
@@ -108,13 +132,13 @@ func (t *Translator) send6(f *frame.Frame, h *header4, pair *eam.Pair6, next uin
 	head := len6 + fragmentLen(h)
 	if !h.df {
 		switch {
-		case f.GSO == frame.NotSegmented && head+payload > t.lowest:
+		case f.GSO == frame.NotSegmented && head+payload > s.lowest:
 			p := f.Bytes()[h.hlen:]
 			if f.Checksum == frame.ChecksumPartial {
 				finishPartial(p, next)
 			}
 			return Result{Verdict: Forward, Out: s.out[:t.fragment6(p, &six, s, 0)]}
-		case f.GSO == frame.SegmentUDP && f.WireLen(h.hlen+lenUDP)-h.hlen+len6 > t.lowest:
+		case f.GSO == frame.SegmentUDP && f.WireLen(h.hlen+lenUDP)-h.hlen+len6 > s.lowest:
 			return t.fragmentEach6(f, h, &six, s)
 		}
 	}

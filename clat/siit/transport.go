@@ -46,9 +46,9 @@ func transportLen(p []byte, proto uint8, fragment bool) (int, bool) {
 	return 0, true
 }
 
-// clampMSS lowers the maximum segment size that a SYN offers (RFC 9293, 3.7.1) to what fits both sides of the translator. p is the TCP
-// header, empty where a fragment has only a part of it. Options that make no sense end the search.
-func (t *Translator) clampMSS(p []byte, state frame.Checksum) {
+// clampMSS lowers the maximum segment size that a SYN offers (RFC 9293, 3.7.1) to what fits both sides of the translator, and the way to
+// remote. p is the TCP header, empty where a fragment has only a part of it. Options that make no sense end the search.
+func (t *Translator) clampMSS(p []byte, state frame.Checksum, remote *[16]byte, s *Scratch) {
 	const (
 		flags, syn      = 13, 0x02
 		kindEnd, kindNo = 0, 1
@@ -69,13 +69,13 @@ func (t *Translator) clampMSS(p []byte, state frame.Checksum) {
 			at += int(p[at+1])
 			continue
 		}
-		old := binary.BigEndian.Uint16(p[at+2:])
-		if old <= t.mss {
+		old, mss := binary.BigEndian.Uint16(p[at+2:]), min(t.mss, uint16(t.pathMTU(remote, s)-len6-lenTCP))
+		if old <= mss {
 			return
 		}
-		binary.BigEndian.PutUint16(p[at+2:], t.mss)
+		binary.BigEndian.PutUint16(p[at+2:], mss)
 		if state != frame.ChecksumPartial { // a partial checksum does not cover it yet
-			delta := checksum.Sub(t.mss, old)
+			delta := checksum.Sub(mss, old)
 			if at%2 != 0 {
 				delta = delta<<8 | delta>>8 // at an odd place, the octets change their parts in the sum (RFC 1071, 2 (B))
 			}
