@@ -23,6 +23,7 @@ var may = map[string][]string{
 	"clat/frame":    {"clat"},
 	"clat/pref64":   {"clat"},
 	"clat/eam":      {"clat", "clat/checksum", "clat/pref64"},
+	"clat/pmtu":     {"clat"},
 	"clat/siit":     {"clat", "clat/checksum", "clat/eam", "clat/frame"},
 	"clat/datapath": {"clat", "clat/frame", "clat/siit"},
 	"clat/config":   {"clat", "clat/pref64"},
