@@ -21,11 +21,12 @@ var may = map[string][]string{
 	"clat":          {},
 	"clat/checksum": {},
 	"clat/frame":    {"clat"},
+	"clat/reasm":    {"clat", "clat/frame"},
 	"clat/pref64":   {"clat"},
 	"clat/eam":      {"clat", "clat/checksum", "clat/pref64"},
 	"clat/pmtu":     {"clat"},
 	"clat/siit":     {"clat", "clat/checksum", "clat/eam", "clat/frame"},
-	"clat/datapath": {"clat", "clat/frame", "clat/siit"},
+	"clat/datapath": {"clat", "clat/frame", "clat/pmtu", "clat/reasm", "clat/siit"},
 	"clat/config":   {"clat", "clat/pref64"},
 	"clat/policy":   {"clat", "clat/config", "clat/pref64", "discovery", "platform"},
 
