@@ -1,19 +1,18 @@
 // Package datapath carries batches of packets between queues through one Translator, and owns what that takes: workers, the budget
-// of ICMP errors, counters, and events: what is dropped and should be known.
+// of ICMP errors, reassembly, the path MTU cache, counters, and events: what is dropped and should be known.
 package datapath
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"math/rand/v2"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"uclat/clat"
 	"uclat/clat/frame"
+	"uclat/clat/pmtu"
+	"uclat/clat/reasm"
 	"uclat/clat/siit"
 
 	"golang.org/x/sync/errgroup"
@@ -25,12 +24,22 @@ type Port interface {
 	// Read waits for at least one packet, takes what else already waits, and returns how many of fs it filled: each a packet with
 	// frame.Headroom before it. The frames are valid until the next Read.
 	Read(fs []*frame.Frame) (int, error)
-	// Write sends fs in order. On error fs[n] is the one refused, and the caller goes on at n+1.
+	// Write sends fs in order. On error fs[n] is the one refused, and the caller goes on at n+1. It is a TooBig where fs[n] is longer than
+	// the device or the route takes.
 	Write(fs []*frame.Frame) (n int, err error)
 	// Batch is the most that one Read fills.
 	Batch() int
 	// Close makes Read and Write return os.ErrClosed.
 	Close() error
+}
+
+// TooBig is the error of a Port for a frame that is longer than the way out takes: EMSGSIZE.
+type TooBig struct {
+	MTU int // octets that it takes; 0: unknown
+}
+
+func (e TooBig) Error() string {
+	return fmt.Sprintf("packet longer than the way out takes (%d octets)", e.MTU)
 }
 
 // Lane is what one worker serves: one queue that is read and two that are written. A frame leaves by its IP version, and that is all
@@ -43,6 +52,12 @@ const (
 	errorBurst      = 100
 )
 
+// Fragments of ICMP that are kept, over all workers. A ping of 65 KB takes 32 pages of 2 KB of it.
+var reassembly = reasm.Limits{Datagrams: 64, Octets: 1 << 20}
+
+// expiry is how often what is too old is given up.
+const expiry = 10 * time.Second
+
 // Engine is a translator at work.
 type Engine struct {
 	// OnEvent is told what should be known, a few times a second at most; nil: nobody is. The workers call it, so it must not block.
@@ -51,6 +66,9 @@ type Engine struct {
 
 	translator     atomic.Pointer[siit.Translator]
 	errors, events *rate.Limiter
+	start          time.Time
+	paths          pmtu.Cache
+	fragments      *reasm.Reassembler
 
 	mu      sync.Mutex
 	workers []*Worker
@@ -58,7 +76,10 @@ type Engine struct {
 
 // New returns an Engine that translates with t.
 func New(t *siit.Translator) *Engine {
-	e := &Engine{errors: rate.NewLimiter(errorsPerSecond, errorBurst), events: rate.NewLimiter(eventsPerSecond, eventBurst)}
+	e := &Engine{
+		errors: rate.NewLimiter(errorsPerSecond, errorBurst), events: rate.NewLimiter(eventsPerSecond, eventBurst),
+		start: time.Now(), fragments: reasm.New(reassembly),
+	}
 	e.translator.Store(t)
 	return e
 }
@@ -66,20 +87,28 @@ func New(t *siit.Translator) *Engine {
 // Swap makes t the translator from the next batch on. No packet is lost.
 func (e *Engine) Swap(t *siit.Translator) { e.translator.Store(t) }
 
-// Counters are the sums over all workers that there ever were.
+// Counters are the sums over all workers that there ever were. ICMP that was put together of fragments counts as one packet.
 func (e *Engine) Counters() (t clat.Totals) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, w := range e.workers {
 		w.counters.AddTo(&t)
 	}
+	e.fragments.AddTo(&t)
 	return t
 }
+
+// now is a monotonic second.
+func (e *Engine) now() uint32 { return uint32(time.Since(e.start) / time.Second) }
 
 // Run serves the lanes, one goroutine each, until ctx ends, which is no error, or a queue cannot be read any more. It closes the
 // queues that it reads.
 func (e *Engine) Run(ctx context.Context, lanes []Lane) error {
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		e.expire(ctx)
+		return nil
+	})
 	for _, l := range lanes {
 		w := e.NewWorker()
 		stop := context.AfterFunc(ctx, func() { _ = l.In.Close() })
@@ -95,121 +124,17 @@ func (e *Engine) Run(ctx context.Context, lanes []Lane) error {
 	return g.Wait()
 }
 
-// Worker is the state of one lane. Its methods belong to one goroutine.
-type Worker struct {
-	e        *Engine
-	scratch  *siit.Scratch
-	counters clat.Counters
-}
-
-// NewWorker returns a Worker whose counters are part of the engine's.
-func (e *Engine) NewWorker() *Worker {
-	w := &Worker{e: e, scratch: siit.NewScratch(rand.Uint64())}
-	e.mu.Lock()
-	e.workers = append(e.workers, w)
-	e.mu.Unlock()
-	return w
-}
-
-// serve reads, translates and writes until a queue fails.
-func (w *Worker) serve(l Lane) error {
-	batch := l.In.Batch()
-	in := make([]*frame.Frame, batch)
-	for i := range in {
-		in[i] = new(frame.Frame)
-	}
-	v6, v4 := make([]*frame.Frame, 0, 2*batch), make([]*frame.Frame, 0, 2*batch)
+// expire gives up what is too old, until ctx ends.
+func (e *Engine) expire(ctx context.Context) {
+	tick := time.NewTicker(expiry)
+	defer tick.Stop()
 	for {
-		n, err := l.In.Read(in)
-		for rest := in[:n]; len(rest) > 0; {
-			var done int
-			done, v6, v4 = w.Process(rest, v6[:0], v4[:0])
-			rest = rest[done:]
-			if err := w.write(l.V6, v6, clat.To6); err != nil {
-				return err
-			}
-			if err := w.write(l.V4, v4, clat.To4); err != nil {
-				return err
-			}
-			w.Done()
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			e.paths.Expire(e.now())
+			e.fragments.Expire(e.now())
 		}
-		if err != nil {
-			return fmt.Errorf("reading packets: %w", err)
-		}
-	}
-}
-
-// write sends frames that went d, and counts those that the device refused. It returns an error only when the device is gone.
-func (w *Worker) write(p Port, fs []*frame.Frame, d clat.Direction) error {
-	for len(fs) > 0 {
-		n, err := p.Write(fs)
-		switch {
-		case err == nil:
-			return nil
-		case errors.Is(err, os.ErrClosed):
-			return fmt.Errorf("writing packets: %w", err)
-		}
-		w.counters.Drops[d][clat.DropWrite].Add(1)
-		fs = fs[min(n+1, len(fs)):]
-	}
-	return nil
-}
-
-// Process translates packets of in until all are done, or until the scratch has less room than one packet may need, and appends what
-// is to be sent to v6 and v4. It returns how many of in it took, at least one. The caller writes v6 and v4, calls Done, and comes back
-// with the rest.
-func (w *Worker) Process(in, v6, v4 []*frame.Frame) (int, []*frame.Frame, []*frame.Frame) {
-	w.refill()
-	t := w.e.translator.Load()
-	var packets, bytes [clat.NumDirections]uint64
-	n := 0
-	for ; n < len(in) && w.scratch.Ready(); n++ {
-		d := clat.To6
-		if in[n].Version() == 6 {
-			d = clat.To4
-		}
-		size := in[n].Len()
-		r := t.Translate(in[n], w.scratch)
-		switch r.Verdict {
-		case siit.Forward:
-			packets[d]++
-			bytes[d] += uint64(size)
-		case siit.Reply:
-			w.counters.Replies[d].Add(1)
-			w.counters.Drops[d][r.Reason].Add(1)
-		default:
-			w.counters.Drops[d][r.Reason].Add(1)
-			w.e.report(r.Reason, d, in[n].Bytes())
-		}
-		for _, f := range r.Out {
-			if f.Version() == 6 {
-				v6 = append(v6, f)
-			} else {
-				v4 = append(v4, f)
-			}
-		}
-	}
-	for d := range packets {
-		if packets[d] > 0 {
-			w.counters.Packets[d].Add(packets[d])
-			w.counters.Bytes[d].Add(bytes[d])
-		}
-	}
-	return n, v6, v4
-}
-
-// Done says that what Process returned has been written.
-func (w *Worker) Done() { w.scratch.Reset() }
-
-// refill brings the worker's share of the error budget up to a tenth of a second's worth, as far as the common bucket has that much.
-func (w *Worker) refill() {
-	const share = errorsPerSecond / 10
-	want := share - w.scratch.Errors
-	if want <= 0 {
-		return
-	}
-	now := time.Now()
-	if want = min(want, int(w.e.errors.TokensAt(now))); want > 0 && w.e.errors.AllowN(now, want) {
-		w.scratch.Errors += want
 	}
 }

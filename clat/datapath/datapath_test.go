@@ -28,7 +28,7 @@ type queue struct {
 
 	mu     sync.Mutex
 	out    [][]byte
-	refuse func(p []byte) bool
+	refuse func(p []byte) error
 	wrote  chan struct{}
 }
 
@@ -67,8 +67,10 @@ func (q *queue) Write(fs []*frame.Frame) (int, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for i, f := range fs {
-		if q.refuse != nil && q.refuse(f.Bytes()) {
-			return i, errors.New("refused")
+		if q.refuse != nil {
+			if err := q.refuse(f.Bytes()); err != nil {
+				return i, err
+			}
 		}
 		q.out = append(q.out, append([]byte(nil), f.Bytes()...))
 		q.wrote <- struct{}{}
@@ -182,7 +184,12 @@ func TestFramesLeaveByVersion(t *testing.T) {
 func TestRefusedFramesAreCountedAndTheRestGoesOn(t *testing.T) {
 	q := newQueue()
 	n := 0
-	q.refuse = func([]byte) bool { n++; return n%2 == 1 }
+	q.refuse = func([]byte) error {
+		if n++; n%2 == 1 {
+			return errors.New("refused")
+		}
+		return nil
+	}
 	e := New(translator(t, "64:ff9b::/96"))
 	stop := start(t, e, Lane{In: q, V6: q, V4: q})
 	for range 10 {

@@ -146,6 +146,8 @@ func (t *Table) src6(v6 *[16]byte, a [4]byte, ours side, embedded bool) clat.Dro
 		return clat.DropSource
 	case ours == oursIsDestination && (e != nil && e.ours || t.isSelf(a)):
 		return clat.DropSpoofed
+	case t.isSelf(a):
+		return clat.DropSource
 	case e != nil:
 		e.to6(v6, a)
 		return clat.DropNone

@@ -1,0 +1,175 @@
+package datapath
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"time"
+
+	"uclat/clat"
+	"uclat/clat/frame"
+	"uclat/clat/siit"
+)
+
+// Worker is the state of one lane. Its methods belong to one goroutine.
+type Worker struct {
+	e        *Engine
+	scratch  *siit.Scratch
+	take     func(n int) *frame.Frame // scratch.Take
+	counters clat.Counters
+}
+
+// NewWorker returns a Worker whose counters are part of the engine's.
+func (e *Engine) NewWorker() *Worker {
+	w := &Worker{e: e, scratch: siit.NewScratch(rand.Uint64())}
+	w.scratch.PathMTU, w.take = &e.paths, w.scratch.Take
+	e.mu.Lock()
+	e.workers = append(e.workers, w)
+	e.mu.Unlock()
+	return w
+}
+
+// serve reads, translates and writes until a queue fails.
+func (w *Worker) serve(l Lane) error {
+	batch := l.In.Batch()
+	in := make([]*frame.Frame, batch)
+	for i := range in {
+		in[i] = new(frame.Frame)
+	}
+	v6, v4 := make([]*frame.Frame, 0, 2*batch), make([]*frame.Frame, 0, 2*batch)
+	for {
+		n, err := l.In.Read(in)
+		for rest := in[:n]; len(rest) > 0; {
+			var done int
+			done, v6, v4 = w.Process(rest, v6[:0], v4[:0])
+			rest = rest[done:]
+			if v4, err := w.write(l.V6, v6, clat.To6, v4); err != nil {
+				return err
+			} else if _, err = w.write(l.V4, v4, clat.To4, nil); err != nil {
+				return err
+			}
+			w.Done()
+		}
+		if err != nil {
+			return fmt.Errorf("reading packets: %w", err)
+		}
+	}
+}
+
+// write sends frames that went d, and counts those that the device refused. What is to be said to the senders of those that were too big is
+// appended to replies. It returns an error only when the device is gone.
+func (w *Worker) write(p Port, fs []*frame.Frame, d clat.Direction, replies []*frame.Frame) ([]*frame.Frame, error) {
+	for len(fs) > 0 {
+		n, err := p.Write(fs)
+		switch {
+		case err == nil:
+			return replies, nil
+		case errors.Is(err, os.ErrClosed):
+			return replies, fmt.Errorf("writing packets: %w", err)
+		}
+		refused := fs[min(n, len(fs)-1)]
+		var tooBig TooBig
+		if d == clat.To6 && errors.As(err, &tooBig) {
+			replies = append(replies, w.TooBig(refused, tooBig.MTU)...)
+		} else {
+			w.counters.Drops[d][clat.DropWrite].Add(1)
+		}
+		fs = fs[min(n+1, len(fs)):]
+	}
+	return replies, nil
+}
+
+// TooBig is for an IPv6 packet that the way out refused as longer than mtu octets; 0: it did not say. It returns what is to be said to the
+// sender.
+func (w *Worker) TooBig(f *frame.Frame, mtu int) []*frame.Frame {
+	w.counters.Drops[clat.To6][clat.DropTooBig].Add(1)
+	if !w.scratch.Ready() {
+		return nil
+	}
+	r := w.e.translator.Load().TooBig(f, mtu, w.scratch)
+	if r.Verdict == siit.Reply {
+		w.counters.Replies[clat.To6].Add(1)
+	}
+	return r.Out
+}
+
+// Process translates packets of in until all are done, or until the scratch has less room than one packet may need, and appends what
+// is to be sent to v6 and v4. It returns how many of in it took, at least one. The caller writes v6 and v4, calls Done, and comes back
+// with the rest.
+func (w *Worker) Process(in, v6, v4 []*frame.Frame) (int, []*frame.Frame, []*frame.Frame) {
+	w.refill()
+	t := w.e.translator.Load()
+	var packets, bytes [clat.NumDirections]uint64
+	n := 0
+	for ; n < len(in) && w.scratch.Ready(); n++ {
+		d := clat.To6
+		if in[n].Version() == 6 {
+			d = clat.To4
+		}
+		f := in[n]
+		size := f.Len()
+		r := t.Translate(f, w.scratch)
+		if r.Verdict == siit.Reassemble {
+			var reason clat.DropReason
+			if f, reason = w.e.fragments.Add(&w.scratch.Fragment, w.e.now(), w.take); f == nil {
+				if reason != clat.DropNone {
+					w.counters.Drops[d][reason].Add(1)
+				}
+				continue
+			}
+			siit.Complete(f)
+			size = f.Len()
+			r = t.Translate(f, w.scratch)
+		}
+		switch r.Verdict {
+		case siit.Forward:
+			packets[d]++
+			bytes[d] += uint64(size)
+		case siit.Reply:
+			w.counters.Replies[d].Add(1)
+			if r.Reason != clat.DropNone {
+				w.counters.Drops[d][r.Reason].Add(1)
+			}
+		default:
+			w.counters.Drops[d][r.Reason].Add(1)
+			w.e.report(r.Reason, d, f.Bytes())
+		}
+		for _, f := range r.Out {
+			if f.Version() == 6 {
+				v6 = append(v6, f)
+			} else {
+				v4 = append(v4, f)
+			}
+		}
+	}
+	for d := range packets {
+		if packets[d] > 0 {
+			w.counters.Packets[d].Add(packets[d])
+			w.counters.Bytes[d].Add(bytes[d])
+		}
+	}
+	return n, v6, v4
+}
+
+// Done says that what Process and TooBig returned has been written.
+func (w *Worker) Done() {
+	for i := range w.scratch.Learned {
+		ptb := &w.scratch.Learned[i]
+		w.e.paths.Learn(&ptb.Dst, ptb.MTU, w.e.now())
+	}
+	w.scratch.Reset()
+}
+
+// refill brings the worker's share of the error budget up to a tenth of a second's worth, as far as the common bucket has that much.
+func (w *Worker) refill() {
+	const share = errorsPerSecond / 10
+	want := share - w.scratch.Errors
+	if want <= 0 {
+		return
+	}
+	now := time.Now()
+	if want = min(want, int(w.e.errors.TokensAt(now))); want > 0 && w.e.errors.AllowN(now, want) {
+		w.scratch.Errors += want
+	}
+}
