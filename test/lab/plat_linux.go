@@ -91,6 +91,6 @@ func (p *pool) translator() (*siit.Translator, error) {
 	}
 	return siit.New(m, siit.Options{
 		MTU6: linkMTU, MTU4: linkMTU, LowestMTU6: clat.MinMTU6, Self4: platErrors4, Self6: platErrors6,
-		UnmappedSource: netip.MustParseAddr("192.0.0.8"),
+		UnmappedSource: netip.MustParseAddr("192.0.0.8"), Reassemble: true,
 	})
 }

@@ -12,14 +12,10 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
-	"os"
 	"strings"
 	"syscall"
 	"time"
 
-	"golang.org/x/net/icmp"
-	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
 )
 
@@ -43,6 +39,7 @@ const tryTime = 20 * time.Second
 func tries(ctx context.Context, _ json.RawMessage, report func(any) error) error {
 	for _, t := range []try{
 		{"ping", ping},
+		{"ping in fragments", pingFragments},
 		{"HTTP, by address", webPage},
 		{"download 20 MB", download},
 		{"upload 20 MB", uploadBlob},
@@ -256,97 +253,6 @@ func refused(err error) (string, error) {
 		return "", fmt.Errorf("connection refused was expected, not: %v", err)
 	}
 	return "connection refused, at once", nil
-}
-
-func ping(ctx context.Context) (string, error) {
-	conn, err := icmp.ListenPacket("ip4:icmp", "0.0.0.0")
-	if err != nil {
-		return "", err
-	}
-	defer conn.Close()
-	const count = 3
-	for seq := range count {
-		from, typ, err := probe(conn, 64, seq)
-		if err != nil {
-			return "", fmt.Errorf("request %d: %w", seq+1, err)
-		}
-		if typ != ipv4.ICMPTypeEchoReply || from != serverNet.Addr() {
-			return "", fmt.Errorf("request %d: %v from %v", seq+1, typ, from)
-		}
-	}
-	return fmt.Sprintf("%d of %d answered by %v", count, count, serverNet.Addr()), nil
-}
-
-func traceroute(ctx context.Context) (string, error) {
-	conn, err := icmp.ListenPacket("ip4:icmp", "0.0.0.0")
-	if err != nil {
-		return "", err
-	}
-	defer conn.Close()
-	var hops []string
-	for ttl := 1; ttl <= 12; ttl++ {
-		from, typ, err := probe(conn, ttl, 100+ttl)
-		if err != nil {
-			return "", fmt.Errorf("after %s: TTL %d: %w", strings.Join(hops, " "), ttl, err)
-		}
-		hops = append(hops, from.String())
-		if typ == ipv4.ICMPTypeEchoReply {
-			return strings.Join(hops, " "), nil
-		}
-	}
-	return "", fmt.Errorf("no end: %s", strings.Join(hops, " "))
-}
-
-// probe sends an echo request with a TTL, and returns who answered it with what.
-func probe(conn *icmp.PacketConn, ttl, seq int) (netip.Addr, icmp.Type, error) {
-	if err := conn.IPv4PacketConn().SetTTL(ttl); err != nil {
-		return netip.Addr{}, nil, err
-	}
-	id := os.Getpid() & 0xffff
-	m := icmp.Message{Type: ipv4.ICMPTypeEcho, Body: &icmp.Echo{ID: id, Seq: seq, Data: []byte("uclat lab")}}
-	b, err := m.Marshal(nil)
-	if err != nil {
-		return netip.Addr{}, nil, err
-	}
-	if _, err := conn.WriteTo(b, &net.IPAddr{IP: serverNet.Addr().AsSlice()}); err != nil {
-		return netip.Addr{}, nil, err
-	}
-	if err := conn.SetReadDeadline(time.Now().Add(3 * time.Second)); err != nil {
-		return netip.Addr{}, nil, err
-	}
-	buf := make([]byte, 1500)
-	for {
-		n, from, err := conn.ReadFrom(buf)
-		if err != nil {
-			return netip.Addr{}, nil, err
-		}
-		reply, err := icmp.ParseMessage(1, buf[:n])
-		if err != nil || !answers(reply, id, seq) {
-			continue
-		}
-		addr, _ := netip.AddrFromSlice(from.(*net.IPAddr).IP)
-		return addr.Unmap(), reply.Type, nil
-	}
-}
-
-// answers says whether m is the reply to an echo request, or the error about it.
-func answers(m *icmp.Message, id, seq int) bool {
-	switch b := m.Body.(type) {
-	case *icmp.Echo:
-		return m.Type == ipv4.ICMPTypeEchoReply && b.ID == id && b.Seq == seq
-	case *icmp.TimeExceeded:
-		// The quoted packet: an IPv4 header without options, then the request.
-		if len(b.Data) < 28 {
-			return false
-		}
-		quoted, err := icmp.ParseMessage(1, b.Data[20:])
-		if err != nil {
-			return false
-		}
-		e, ok := quoted.Body.(*icmp.Echo)
-		return ok && e.ID == id && e.Seq == seq
-	}
-	return false
 }
 
 // pathMTU sends packets that must not be fragmented until the kernel has learned from the answers what fits.
