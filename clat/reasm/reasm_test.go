@@ -360,22 +360,32 @@ func from(s, id int) frame.Datagram {
 	return frame.Datagram{Src: [16]byte{10, byte(s >> 8), byte(s)}, Dst: four.Dst, ID: uint32(id), Version: 4}
 }
 
+// TestOldestMakesRoom begins 65 datagrams: the oldest makes room, not the one of the source of the last, which has less than its share.
 func TestOldestMakesRoom(t *testing.T) {
 	d := &desk{Reassembler: New(product)}
-	for s := range 65 {
+	for s := range 64 {
 		d.add(t, piece(from(s, 0), 0, 16, true))
 	}
+	d.add(t, piece(from(63, 1), 0, 16, true))
 	if got := d.dropped(); got != "46 fragment-room 1" {
-		t.Fatalf("65 datagrams of 65 sources: %q", got)
+		t.Fatalf("dropped %q", got)
 	}
-	for s := 1; s < 65; s++ {
-		if got := d.add(t, piece(from(s, 0), 16, 20, false)); got != "whole" {
-			t.Fatalf("source %d: %s", s, got)
+	for _, key := range append([]frame.Datagram{from(63, 1)}, keys(1, 64)...) {
+		if got := d.add(t, piece(key, 16, 20, false)); got != "whole" {
+			t.Fatalf("%v: %s", key, got)
 		}
 	}
 	if got := d.add(t, piece(from(0, 0), 16, 20, false)); got != "held" {
 		t.Errorf("the one that made room: %s", got)
 	}
+}
+
+// keys is one datagram of each source from first up to but without last.
+func keys(first, last int) (all []frame.Datagram) {
+	for s := first; s < last; s++ {
+		all = append(all, from(s, 0))
+	}
+	return all
 }
 
 // TestOneSourceFloods has one source begin datagrams without end, beside 56 others that have one each: none of these is dropped.
