@@ -20,10 +20,10 @@ var bad = []struct{ text, want string }{
 	{"foo = 1", "1: foo: unknown key: outside of tables there are mode, uplink, path, inbound"},
 	{"name = 'clat0'", "1: name: unknown key: did you mean interface.name?"},
 	{"interface.nam = 'x'", "1: interface.nam: unknown key: did you mean interface.name?"},
-	{"interface.name.x = 1", "1: interface.name.x: unknown key: [interface] has name, ipv4, self-ipv4, mtu, metric, default-route"},
+	{"interface.name.x = 1", "1: interface.name.x: unknown key: [interface] has name, ipv4, self-ipv4, mtu, ipv4-mtu, metric, default-route"},
 	{"[interface]\nself_ipv4 = 'x'\nfoo = {a = 1}", `
 2: interface.self_ipv4: unknown key: did you mean interface.self-ipv4?
-3: interface.foo: unknown key: [interface] has name, ipv4, self-ipv4, mtu, metric, default-route`},
+3: interface.foo: unknown key: [interface] has name, ipv4, self-ipv4, mtu, ipv4-mtu, metric, default-route`},
 	{"'interface.name' = 'x'", `1: "interface.name": unknown key: did you mean interface.name?`},
 	{"pref64.\"a\\nb\" = 1", `1: pref64."a\nb": unknown key: [pref64] has prefixes, sources`},
 	{"[intreface]\nname = 1\n[zzz]\nx = 1", `
@@ -52,21 +52,34 @@ var bad = []struct{ text, want string }{
 	{"mode = 'atuo'", `1: mode: "atuo": is not one of auto, on, off, force`},
 	{"path = 'packet'", `1: path: "packet": is not one of auto, kernel`},
 	{"inbound = 'none'", `1: inbound: "none": is not one of replies, all`},
-	{"translate.icmp-fragments = 'pass'", `1: translate.icmp-fragments: "pass": is not drop, the only value that there is`},
+	{"translate.icmp-fragments = 'pass'", `1: translate.icmp-fragments: "pass": is not one of reassemble, drop`},
 	{"translate.wkp-non-global = 'drop'", `1: translate.wkp-non-global: "drop": is not one of translate, reject`},
 	{"interface.mtu = 1279", "1: interface.mtu: 1279: is out of range: 0 or 1280 to 65535"},
 	{"interface.mtu = 65536", "1: interface.mtu: 65536: is out of range: 0 or 1280 to 65535"},
 	{"interface.metric = 0", "1: interface.metric: 0: is out of range: 1 to 2147483647"},
-	{"translate.traffic-class = 0", "1: translate.traffic-class: 0: is an integer, not a string: put it in quotes"},
-	{"translate.traffic-class = 'cpoy'", `1: translate.traffic-class: "cpoy": is neither "copy" nor a number from "0" to "255"`},
-	{"translate.traffic-class = '256'", `1: translate.traffic-class: "256": is neither "copy" nor a number from "0" to "255"`},
-	{"translate.traffic-class = '010'", `1: translate.traffic-class: "010": is neither "copy" nor a number from "0" to "255"`},
-	{"translate.traffic-class = ''", `1: translate.traffic-class: "": is neither "copy" nor a number from "0" to "255"`},
+	{"translate.traffic-class = 256", `1: translate.traffic-class: 256: is neither "copy" nor a number from 0 to 255`},
+	{"translate.traffic-class = -1", `1: translate.traffic-class: -1: is neither "copy" nor a number from 0 to 255`},
+	{"translate.traffic-class = true",
+		"1: translate.traffic-class: true: is a boolean, not a string or an integer: write a word in quotes, or a number without"},
+	{"translate.traffic-class = [0]", "1: translate.traffic-class: is an array, not a string or an integer: give one value"},
+	{"translate.traffic-class = 'cpoy'", `1: translate.traffic-class: "cpoy": is neither "copy" nor a number from 0 to 255`},
+	{"translate.traffic-class = '256'", `1: translate.traffic-class: "256": is neither "copy" nor a number from 0 to 255`},
+	{"translate.traffic-class = '010'", `1: translate.traffic-class: "010": is neither "copy" nor a number from 0 to 255`},
+	{"translate.traffic-class = ''", `1: translate.traffic-class: "": is neither "copy" nor a number from 0 to 255`},
 	{"translate.clamp-mss = 1360", "1: translate.clamp-mss: 1360: is an integer, not a boolean: write true or false without quotes"},
 	{"translate.node-identification = 'on'",
 		`1: translate.node-identification: "on": is a string, not a boolean: write true or false without quotes`},
 	{"translate.icmp-prohibited = true", "1: translate.icmp-prohibited: unknown key: did you mean translate.icmpv6-prohibited?"},
-	{"translate.lowest-ipv6-mtu = 0", "1: translate.lowest-ipv6-mtu: 0: is out of range: 1280 to 65535"},
+	{"translate.lowest-ipv6-mtu = 0", `1: translate.lowest-ipv6-mtu: 0: is neither "auto" nor a number from 1280 to 65535`},
+	{"translate.lowest-ipv6-mtu = 1279", `1: translate.lowest-ipv6-mtu: 1279: is neither "auto" nor a number from 1280 to 65535`},
+	{"translate.lowest-ipv6-mtu = 'path'", `1: translate.lowest-ipv6-mtu: "path": is neither "auto" nor a number from 1280 to 65535`},
+	{"translate.lowest-ipv6-mtu = '+1280'", `1: translate.lowest-ipv6-mtu: "+1280": is neither "auto" nor a number from 1280 to 65535`},
+	{"translate.lowest-ipv6-mtu = 1280.0",
+		"1: translate.lowest-ipv6-mtu: 1280.0: is a float, not a string or an integer: write a word in quotes, or a number without"},
+	{"interface.ipv4-mtu = 67", "1: interface.ipv4-mtu: 67: is out of range: 0 or 68 to 65535"},
+	{"interface.ipv4-mtu = 65536", "1: interface.ipv4-mtu: 65536: is out of range: 0 or 68 to 65535"},
+	{"interface.ipv4-mtu = 'auto'", `1: interface.ipv4-mtu: "auto": is a string, not an integer: write a number without quotes`},
+	{"translate.hairpin = 'yes'", `1: translate.hairpin: "yes": is a string, not a boolean: write true or false without quotes`},
 
 	// Names of interfaces.
 	{"interface.name = ''", `1: interface.name: "": is no interface name: 1 to 15 octets`},
@@ -85,7 +98,7 @@ var bad = []struct{ text, want string }{
 	{"interface.ipv4 = '169.254.1.0/24'", `1: interface.ipv4: "169.254.1.0/24": lies in 169.254.0.0/16, which is link-local`},
 	{"interface.ipv4 = '224.0.0.1'", `1: interface.ipv4: "224.0.0.1": lies in 224.0.0.0/4, which is multicast`},
 	{"interface.ipv4 = '255.255.255.255'", `1: interface.ipv4: "255.255.255.255": lies in 240.0.0.0/4, which is reserved and broadcast`},
-	{"interface.ipv4 = ''", `1: interface.ipv4: "": is no IPv4 address or prefix such as 100.64.46.4 or 100.64.0.0/10`},
+	{"interface.ipv4 = 'none'", `1: interface.ipv4: "none": is no IPv4 address or prefix such as 100.64.46.4 or 100.64.0.0/10`},
 	{"interface.ipv4 = '::ffff:1.2.3.4'",
 		`1: interface.ipv4: "::ffff:1.2.3.4": is no IPv4 address or prefix such as 100.64.46.4 or 100.64.0.0/10`},
 	{"interface.self-ipv4 = '100.64.46.5/32'", `1: interface.self-ipv4: "100.64.46.5/32": is no IPv4 address such as 100.64.46.5`},
@@ -183,6 +196,34 @@ var atOdds = []struct{ text, want string }{
 	{"pref64.prefixes = ['2001:db8:64::/96']\n[[map]]\nipv4 = '192.0.2.1'\nipv6 = '2001:db8:64::1'",
 		`2: map: "192.0.2.1=2001:db8:64::1": does not go with pref64.prefixes "2001:db8:64::/96" (u.toml:1): ` +
 			"it lies in the NAT64 prefix, which gives its addresses a meaning already"},
+	{"interface.mtu = 1280\ntranslate.lowest-ipv6-mtu = '1281'",
+		`2: translate.lowest-ipv6-mtu: "1281": does not go with interface.mtu 1280 (u.toml:1): it must not be larger`},
+
+	// A plain translator.
+	{"\ninterface.ipv4 = ''", `2: interface.ipv4: "": makes this a plain translator, and there is nothing that it could translate by: ` +
+		"write pref64.prefixes or a [[map]]"},
+	{"interface.ipv4 = ''\npref64.prefixes = ['64:ff9b::/96']\naddress.ipv6 = '2001:db8:1::/64'",
+		`3: address.ipv6: "2001:db8:1::/64": does not go with interface.ipv4 "" (u.toml:1): ` +
+			"it stands for interface.ipv4, which a plain translator does not have: give each address that is to be translated a [[map]]"},
+	{"interface.ipv4 = ''\npref64.prefixes = ['64:ff9b::/96']\naddress.ipv6 = '2001:db8:1::1'",
+		`3: address.ipv6: "2001:db8:1::1": does not go with interface.ipv4 "" (u.toml:1): ` +
+			"it stands for interface.ipv4, which a plain translator does not have: give each address that is to be translated a [[map]]"},
+	{"interface.ipv4 = ''\npref64.sources = ['dns']\nmap = [{ipv4 = '192.0.2.1', ipv6 = '2001:db8::1'}]",
+		`2: pref64.sources: "dns": does not go with interface.ipv4 "" (u.toml:1): ` +
+			`a plain translator goes by what is configured alone: add "configured", or leave it out`},
+	{"interface.ipv4 = ''\npref64.sources = []\npref64.prefixes = ['64:ff9b::/96']",
+		`2: pref64.sources: is empty, so that no NAT64 prefix can be found: write at least one of "configured", "dns"`},
+	{"interface.ipv4 = ''\ninbound = 'replies'\nuplink = 'eth0'\npref64.prefixes = ['64:ff9b::/96']", `
+2: inbound: "replies": does not go with interface.ipv4 "" (u.toml:1): ` +
+		`a plain translator filters nothing: leave it empty, and let the firewall of this host do it
+3: uplink: "eth0": does not go with interface.ipv4 "" (u.toml:1): ` +
+		`a plain translator has none: the routes of this host say what goes where`},
+	{"interface.ipv4 = ''\npref64.prefixes = ['2001:db8:64::/96']\naddress.self-ipv6 = '2001:db8:64::1'",
+		`3: address.self-ipv6: "2001:db8:64::1": does not go with pref64.prefixes "2001:db8:64::/96" (u.toml:2): ` +
+			"it stands for another address than interface.self-ipv4 there: write 2001:db8:64::6440:2e05, or an address that no prefix holds"},
+	{"interface.ipv4 = ''\nmap = [{ipv4 = '100.64.46.0/24', ipv6 = '2001:db8::/64'}]",
+		`2: map: "100.64.46.0/24=2001:db8::/64": does not go with interface.self-ipv4 "100.64.46.5" (the default): ` +
+			"the translator's own address stands for no host"},
 }
 
 func TestParseBad(t *testing.T) {
@@ -206,6 +247,8 @@ func TestParseBadFlag(t *testing.T) {
 		{flags: []Flag{{"zzz", []string{"on"}}}, want: "--zzz: is no setting"},
 		{flags: []Flag{{"mode", nil}}, want: "--mode: needs a value"},
 		{flags: []Flag{{"interface.mtu", []string{"0x500"}}}, want: `--interface.mtu: "0x500": is not a whole number (0 or 1280 to 65535)`},
+		{flags: []Flag{{"translate.lowest-ipv6-mtu", []string{"0x500"}}},
+			want: `--translate.lowest-ipv6-mtu: "0x500": is neither "auto" nor a number from 1280 to 65535`},
 		{flags: []Flag{{"interface.metric", []string{"99999999999999999999"}}},
 			want: `--interface.metric: "99999999999999999999": is out of range: 1 to 2147483647`},
 		{flags: []Flag{{"interface.default-route", []string{"1"}}}, want: `--interface.default-route: "1": is not one of true, false`},

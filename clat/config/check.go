@@ -4,11 +4,15 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
+
+	"uclat/clat/pref64"
 )
 
 // check looks at settings that must go together. Each of them alone is right.
 func (b *builder) check() {
 	b.checkInterface()
+	b.checkRouter()
 	b.checkPREF64()
 	b.checkAddress()
 	b.checkMaps()
@@ -28,7 +32,7 @@ func (b *builder) shown(r ref) (shown string, at place, given bool) {
 	}
 	k := findKey(r.key)
 	shown = k.defaults()[r.index]
-	if k.Kind == String {
+	if _, err := strconv.Atoi(shown); k.Kind == String || k.Kind == Mixed && err != nil {
 		shown = quote(shown)
 	}
 	return shown, place{}, false
@@ -66,11 +70,38 @@ func (b *builder) checkInterface() {
 	}
 }
 
+// checkRouter looks at what a plain translator has no use for: a setting without effect would be a promise that nobody keeps.
+func (b *builder) checkRouter() {
+	c := &b.config
+	if !c.Router() {
+		return
+	}
+	ipv4 := ref{key: "interface.ipv4"}
+	if c.Address.IPv6.IsValid() {
+		b.conflict(ref{key: "address.ipv6"}, ipv4,
+			"it stands for interface.ipv4, which a plain translator does not have: give each address that is to be translated a [[map]]")
+	}
+	if c.Uplink != "" {
+		b.conflict(ref{key: "uplink"}, ipv4, "a plain translator has none: the routes of this host say what goes where")
+	}
+	if c.Inbound == InboundReplies {
+		b.conflict(ref{key: "inbound"}, ipv4, "a plain translator filters nothing: leave it empty, and let the firewall of this host do it")
+	}
+	if len(c.Maps) == 0 && len(c.PREF64.Prefixes) == 0 {
+		b.fail(b.given["interface.ipv4"].place, "interface.ipv4", `""`,
+			"makes this a plain translator, and there is nothing that it could translate by: write pref64.prefixes or a [[map]]")
+	}
+}
+
 func (b *builder) checkPREF64() {
 	p := b.config.PREF64
 	configured := slices.Contains(p.Sources, SourceConfigured)
 	sources := b.given["pref64.sources"].place
 	switch {
+	case b.config.Router() && configured:
+	case b.config.Router() && len(p.Sources) > 0:
+		b.conflict(ref{"pref64.sources", 0}, ref{key: "interface.ipv4"},
+			`a plain translator goes by what is configured alone: add "configured", or leave it out`)
 	case len(p.Sources) == 0:
 		b.fail(sources, "pref64.sources", "", `is empty, so that no NAT64 prefix can be found: write at least one of "configured", "dns"`)
 	case configured && len(p.Sources) == 1 && len(p.Prefixes) == 0:
@@ -90,7 +121,7 @@ func (b *builder) checkPREF64() {
 func (b *builder) checkAddress() {
 	c := &b.config
 	own, self := ref{key: "address.ipv6"}, ref{key: "address.self-ipv6"}
-	if c.Address.IPv6.IsSingleIP() && !c.Interface.IPv4.IsSingleIP() {
+	if c.Address.IPv6.IsSingleIP() && !c.Interface.IPv4.IsSingleIP() && !c.Router() {
 		b.conflict(own, ref{key: "interface.ipv4"},
 			"one address cannot stand for many: write a prefix of length 32, 40, 48, 56, 64 or 96 (RFC 6052, 2.2)")
 	}
@@ -102,11 +133,19 @@ func (b *builder) checkAddress() {
 		default:
 			b.conflict(own, ref{"pref64.prefixes", i}, "it covers the NAT64 prefix, and packets to the NAT64 would come back to this host")
 		}
-		if c.Address.SelfIPv6.IsValid() && p.Contains(c.Address.SelfIPv6.As16()) {
+		switch {
+		case !c.Address.SelfIPv6.IsValid() || !p.Contains(c.Address.SelfIPv6.As16()):
+		case !c.Router():
 			b.conflict(self, ref{"pref64.prefixes", i}, "it lies in the NAT64 prefix, and the NAT64 drops what comes from there (RFC 6146, 3.5)")
+		case c.Address.SelfIPv6 != behind(p, c.Interface.SelfIPv4):
+			b.conflict(self, ref{"pref64.prefixes", i}, fmt.Sprintf("it stands for another address than interface.self-ipv4 there: write %v, or an "+
+				"address that no prefix holds", behind(p, c.Interface.SelfIPv4)))
 		}
 	}
 }
+
+// behind is the IPv6 address that stands for a behind p (RFC 6052, 2.2).
+func behind(p pref64.Prefix, a netip.Addr) netip.Addr { return netip.AddrFrom16(p.Embed(a.As4())) }
 
 func (b *builder) checkMaps() {
 	c := &b.config

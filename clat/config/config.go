@@ -32,14 +32,22 @@ type Config struct {
 	Translate Translate
 }
 
+// Router says whether this is a plain translator, the SIIT of RFC 7915: interface.ipv4 is empty. It has no IPv4 addresses and no clients of
+// its own. Whatever is routed to its interface, in either family, comes back translated: each address by a map, else by the NAT64 prefix.
+func (c *Config) Router() bool { return !c.Interface.IPv4.IsValid() }
+
 // SelfIPv6 is the source of the translator's ICMPv6 errors: address.self-ipv6, else what stands for interface.self-ipv4 behind the
-// prefix address.ipv6, else that one address: the sender knows no other of us. It is invalid where none of them is set.
+// prefix address.ipv6, else that one address: the sender knows no other of us. For a Router it is address.self-ipv6, else what stands for
+// interface.self-ipv4 behind the first of pref64.prefixes. It is invalid where none of them is set.
 func (c *Config) SelfIPv6() netip.Addr {
 	if c.Address.SelfIPv6.IsValid() {
 		return c.Address.SelfIPv6
 	}
+	if c.Router() && len(c.PREF64.Prefixes) > 0 {
+		return behind(c.PREF64.Prefixes[0], c.Interface.SelfIPv4)
+	}
 	if p, ok := c.Address.Embedding(); ok {
-		return netip.AddrFrom16(p.Embed(c.Interface.SelfIPv4.As4()))
+		return behind(p, c.Interface.SelfIPv4)
 	}
 	return c.Address.IPv6.Addr()
 }
@@ -63,6 +71,7 @@ const (
 )
 
 // Inbound says what may come in from the IPv6 side. The zero value is InboundReplies for a host, and InboundAll where clients are behind it.
+// A Router has no filter.
 type Inbound string
 
 const (
@@ -79,14 +88,15 @@ func (c *Config) RepliesOnly() bool {
 // Interface is the TUN device, the IPv4 side of the translator.
 type Interface struct {
 	Name         string
-	IPv4         netip.Prefix // /32: the host's own address; shorter: the addresses of the clients behind this host, which has none of them
+	IPv4         netip.Prefix // /32: the host's own address; shorter: of clients behind this host, which has none of them; invalid: Router
 	SelfIPv4     netip.Addr   // source of the translator's ICMP errors; nobody else has it
-	MTU          int          // octets, of an IPv6 packet on the way out; 0: the uplink's
+	MTU          int          // octets, of an IPv6 packet on the way out; 0: the uplink's, or 1500 for a Router
+	IPv4MTU      int          // octets, 68 to 65535, of an IPv4 packet on the IPv4 side; 0: as it follows from the IPv6 side
 	Metric       int          // of the IPv4 default route; the higher, the less wanted
 	DefaultRoute bool         // whether there is one
 }
 
-// Host is the IPv4 address that the host itself uses; false where interface.ipv4 is a prefix for clients behind it.
+// Host is the IPv4 address that the host itself uses; false where interface.ipv4 is a prefix for clients behind it, or empty.
 func (i Interface) Host() (netip.Addr, bool) { return i.IPv4.Addr(), i.IPv4.IsSingleIP() }
 
 // PREF64 is where NAT64 prefixes come from.
@@ -129,11 +139,12 @@ type Map struct {
 type Action string
 
 const (
-	ActionTranslate Action = "translate" // as any other
-	ActionReject    Action = "reject"    // dropped, and an ICMP error tells the sender
-	ActionDrop      Action = "drop"      // dropped
-	ActionCompute   Action = "compute"   // translated, with a checksum computed over the whole packet
-	ActionPass      Action = "pass"      // translated without a checksum
+	ActionTranslate  Action = "translate"  // as any other
+	ActionReject     Action = "reject"     // dropped, and an ICMP error tells the sender
+	ActionDrop       Action = "drop"       // dropped
+	ActionCompute    Action = "compute"    // translated, with a checksum computed over the whole packet
+	ActionPass       Action = "pass"       // translated without a checksum
+	ActionReassemble Action = "reassemble" // kept until the whole is there, which is then translated
 )
 
 // TrafficClass is what the TOS and traffic class octet of translated packets becomes. The zero value copies it.
@@ -145,10 +156,11 @@ type TrafficClass struct {
 // Translate is what RFC 7915 and its companions leave to the operator.
 type Translate struct {
 	WKPNonGlobal       Action       // non-global IPv4 addresses behind 64:ff9b::/96 (RFC 6052, 3.1): translate or reject
-	LowestIPv6MTU      int          // octets, 1280 to 65535: largest IPv6 packet that a packet without DF becomes (RFC 7915, 4.1)
+	Hairpin            bool         // IPv6 hosts that have a map reach each other by their IPv4 addresses (RFC 7757, 4); of a Router only
+	LowestIPv6MTU      int          // octets, 1280 to 65535: largest IPv6 packet of one without DF (RFC 7915, 4.1); 0: as uplink and path take it
 	UDPZeroChecksum    Action       // UDP over IPv4 without a checksum (RFC 7915, 4.5): compute or drop
 	UDP6ZeroChecksum   Action       // UDP over IPv6 with checksum 0 (RFC 8200, 8.1; RFC 6935): drop or pass
-	ICMPFragments      Action       // ICMP in fragments (RFC 7915, 1.2): drop
+	ICMPFragments      Action       // ICMP in fragments (RFC 7915, 1.2): reassemble or drop
 	TTLTransparent     bool         // TTL and hop limit stay as they are, instead of one less
 	TrafficClass       TrafficClass // copied or fixed (RFC 7915, 4.1 and 5.1)
 	ClampMSS           bool         // the MSS of a TCP SYN is lowered to what fits the MTU, both ways

@@ -33,10 +33,11 @@ func TestDefault(t *testing.T) {
 		PREF64: PREF64{Sources: []Source{SourceConfigured, SourceDNS}},
 		Translate: Translate{
 			WKPNonGlobal:       ActionTranslate,
+			Hairpin:            true,
 			LowestIPv6MTU:      1280,
 			UDPZeroChecksum:    ActionCompute,
 			UDP6ZeroChecksum:   ActionDrop,
-			ICMPFragments:      ActionDrop,
+			ICMPFragments:      ActionReassemble,
 			UnmappedSource:     netip.MustParseAddr("192.0.0.8"),
 			NodeIdentification: true,
 			ICMPErrors:         true,
@@ -134,6 +135,8 @@ func TestKeys(t *testing.T) {
 		"interface.mtu":  {Kind: Integer, Default: "0"},
 		"pref64.sources": {Kind: String, List: true, Default: "configured,dns"},
 		"map":            {Kind: String, List: true},
+
+		"translate.lowest-ipv6-mtu": {Kind: Mixed, Default: "1280"},
 	} {
 		got := findKey(name).Key
 		want.Name, want.Doc = name, got.Doc
@@ -141,7 +144,7 @@ func TestKeys(t *testing.T) {
 			t.Errorf("got %+v, want %+v", got, want)
 		}
 	}
-	if got := String.String() + Integer.String() + Boolean.String(); got != "stringintegerboolean" {
+	if got := String.String() + Integer.String() + Boolean.String() + Mixed.String(); got != "stringintegerbooleanword|number" {
 		t.Errorf("kinds are called %s", got)
 	}
 }
@@ -169,8 +172,36 @@ func TestHost(t *testing.T) {
 		t.Errorf("got %v, %v", addr, ok)
 	}
 	c.Interface.IPv4 = netip.MustParsePrefix("100.64.0.0/10")
-	if _, ok := c.Interface.Host(); ok {
-		t.Error("a prefix for clients is no host's")
+	if _, ok := c.Interface.Host(); ok || c.Router() {
+		t.Error("a prefix for clients is no host's, and no router's")
+	}
+}
+
+func TestRouter(t *testing.T) {
+	for _, test := range []struct{ text, self string }{
+		{"[[map]]\nipv4 = '192.0.2.1'\nipv6 = '2001:db8::1'", "invalid IP"},
+		{"pref64.sources = ['configured']\n[[map]]\nipv4 = '192.0.2.1'\nipv6 = '2001:db8::1'", "invalid IP"},
+		{"address.self-ipv6 = '2001:db8:2::1'\n[[map]]\nipv4 = '192.0.2.1'\nipv6 = '2001:db8::1'", "2001:db8:2::1"},
+		{"pref64.prefixes = ['64:ff9b::/96', '2001:db8:64::/96']", "64:ff9b::6440:2e05"},
+		{"pref64.prefixes = ['2001:db8:64::/64']\npref64.sources = ['dns', 'configured']", "2001:db8:64:0:64:402e:500:0"},
+		{"pref64.prefixes = ['2001:db8:64::/96']\naddress.self-ipv6 = '2001:db8:64::100.64.46.5'", "2001:db8:64::6440:2e05"},
+		{"pref64.prefixes = ['2001:db8:64::/96']\naddress.self-ipv6 = '2001:db8:2::1'", "2001:db8:2::1"},
+		{"pref64.prefixes = ['2001:db8:64::/96']\ninbound = 'all'\ninterface.default-route = false", "2001:db8:64::6440:2e05"},
+		{"pref64.prefixes = ['2001:db8:64::/96']\ntranslate.lowest-ipv6-mtu = 'auto'\ninterface.mtu = 1280", "2001:db8:64::6440:2e05"},
+	} {
+		c, err := Parse("router.toml", []byte("interface.ipv4 = ''\n"+test.text))
+		if err != nil {
+			t.Errorf("%s\n%v", test.text, err)
+			continue
+		}
+		_, host := c.Interface.Host()
+		if !c.Router() || host || c.RepliesOnly() || c.SelfIPv6().String() != test.self {
+			t.Errorf("%s\nrouter %v, host %v, replies only %v, self %v; want self %s", test.text, c.Router(), host, c.RepliesOnly(), c.SelfIPv6(),
+				test.self)
+		}
+	}
+	if defaults().Router() {
+		t.Error("the default is a router")
 	}
 }
 
@@ -202,7 +233,8 @@ func TestSelfIPv6(t *testing.T) {
 		{"2001:db8:1::/64", "", "2001:db8:1::/64", "2001:db8:1:0:64:402e:500:0"},
 		{"2001:db8:1::/64", "2001:db8:1::1", "2001:db8:1::/64", "2001:db8:1::1"},
 	} {
-		c, err := Parse("", nil, Flag{"address.ipv6", []string{test.ipv6}}, Flag{"address.self-ipv6", []string{test.self}})
+		c, err := Parse("", nil, Flag{"address.ipv6", []string{test.ipv6}}, Flag{"address.self-ipv6", []string{test.self}},
+			Flag{"pref64.prefixes", []string{"2001:db8:64::/96"}}) // which is not ours
 		if err != nil {
 			t.Errorf("%v", err)
 			continue

@@ -14,6 +14,8 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(Reference), "mode", "on")
 	f.Add([]byte(strings.ReplaceAll(Reference, "\n#", "\n")), "", "")
 	f.Add([]byte("interface.ipv4 = '100.64.0.0/10'\naddress.ipv6 = '2001:db8::/64'"), "map", "192.0.2.1=2001:db8:1::1")
+	f.Add([]byte("interface = {ipv4 = '', ipv4-mtu = 1500}\ntranslate = {lowest-ipv6-mtu = 'auto', traffic-class = 46}"),
+		"map", "192.0.2.1=2001:db8:1::1")
 	for _, test := range append(bad, atOdds...) {
 		f.Add([]byte(test.text), "pref64.prefixes", "2001:db8::/96")
 	}
@@ -31,9 +33,13 @@ func FuzzParse(f *testing.F) {
 		if diff := cmp.Diff(c, again, plain); diff != "" || err != nil {
 			t.Errorf("the second time it is another: %v\n%s", err, diff)
 		}
-		if !c.Interface.IPv4.IsValid() || !c.Interface.SelfIPv4.Is4() || c.Interface.Name == "" || len(c.PREF64.Sources) == 0 ||
-			c.Translate.UnmappedSource.Is6() || c.Translate.LowestIPv6MTU < 1280 {
+		if !c.Interface.SelfIPv4.Is4() || c.Interface.Name == "" || len(c.PREF64.Sources) == 0 || c.Translate.UnmappedSource.Is6() ||
+			c.Translate.LowestIPv6MTU != 0 && c.Translate.LowestIPv6MTU < 1280 || c.Interface.IPv4MTU != 0 && c.Interface.IPv4MTU < 68 {
 			t.Errorf("something is missing: %+v", c)
+		}
+		if c.Router() && (c.Address.IPv6.IsValid() || c.RepliesOnly() || len(c.Maps)+len(c.PREF64.Prefixes) == 0 ||
+			!c.SelfIPv6().IsValid() && len(c.PREF64.Prefixes) > 0) {
+			t.Errorf("no plain translator: %+v", c)
 		}
 		if class := c.Translate.TrafficClass; !class.Fixed && class.Octet != 0 {
 			t.Errorf("traffic class %+v is neither copied nor fixed", class)

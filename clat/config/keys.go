@@ -16,10 +16,11 @@ const (
 	String Kind = iota
 	Integer
 	Boolean
+	Mixed // a word as a string, or a number as an integer
 )
 
 // String is the kind's name in error messages and help.
-func (k Kind) String() string { return [...]string{"string", "integer", "boolean"}[k] }
+func (k Kind) String() string { return [...]string{"string", "integer", "boolean", "word|number"}[k] }
 
 // Key is one setting, in the file and as a flag.
 type Key struct {
@@ -29,6 +30,9 @@ type Key struct {
 	Default string // as text; empty: none. Values of a list have commas between them
 	Doc     string // one line of help, beginning in lower case and without full stop
 }
+
+// minMTU4 is what every link carries of IPv4, in octets (RFC 791, 3.2).
+const minMTU4 = 68
 
 // mapKey is the one key that is an array of tables.
 const mapKey = "map"
@@ -80,12 +84,14 @@ var keys = []key{
 
 	scalar("interface.name", "clat0", "name of the IPv4 interface",
 		value(interfaceName, func(c *Config) *string { return &c.Interface.Name })),
-	scalar("interface.ipv4", "100.64.46.4/32", "IPv4 address of this host, or the prefix of the clients behind it",
-		value(hostPrefix4, func(c *Config) *netip.Prefix { return &c.Interface.IPv4 })),
+	scalar("interface.ipv4", "100.64.46.4/32", "IPv4 address of this host, or the prefix of the clients behind it; empty: a plain translator",
+		optional(hostPrefix4, func(c *Config) *netip.Prefix { return &c.Interface.IPv4 })),
 	scalar("interface.self-ipv4", "100.64.46.5", "IPv4 source of the translator's own ICMP errors, never an address of the host",
 		value(hostAddr4, func(c *Config) *netip.Addr { return &c.Interface.SelfIPv4 })),
 	number("interface.mtu", "0", "octets of an IPv6 packet on the way out, 1280 to 65535; 0: as the uplink has it",
 		integer(func(c *Config) *int { return &c.Interface.MTU }, "0 or 1280 to 65535", clat.MinMTU6, 65535, 0)),
+	number("interface.ipv4-mtu", "0", "octets of an IPv4 packet on the IPv4 side, 68 to 65535; 0: as it follows from the IPv6 side",
+		integer(func(c *Config) *int { return &c.Interface.IPv4MTU }, "0 or 68 to 65535", minMTU4, 65535, 0)),
 	number("interface.metric", "2000000", "metric of the IPv4 default route; native IPv4 has a lower one, and wins",
 		integer(func(c *Config) *int { return &c.Interface.Metric }, "1 to 2147483647", 1, 1<<31-1)),
 	boolean("interface.default-route", "true", "whether the IPv4 default route goes through the interface",
@@ -106,17 +112,19 @@ var keys = []key{
 
 	scalar("translate.wkp-non-global", "translate", "private and other non-global IPv4 addresses behind 64:ff9b::/96: translate, reject",
 		word(func(c *Config) *Action { return &c.Translate.WKPNonGlobal }, ActionTranslate, ActionReject)),
-	number("translate.lowest-ipv6-mtu", "1280", "octets of the largest IPv6 packet that an IPv4 packet without DF becomes, 1280 to 65535",
-		integer(func(c *Config) *int { return &c.Translate.LowestIPv6MTU }, "1280 to 65535", clat.MinMTU6, 65535)),
+	boolean("translate.hairpin", "true", "whether IPv6 hosts that have a map reach each other by their IPv4 addresses; for plain translators",
+		func(c *Config) *bool { return &c.Translate.Hairpin }),
+	mixed("translate.lowest-ipv6-mtu", "1280", "octets of the largest IPv6 packet that an IPv4 packet without DF becomes: auto, or 1280 to 65535",
+		autoOr(func(c *Config) *int { return &c.Translate.LowestIPv6MTU }, "1280 to 65535", clat.MinMTU6, 65535)),
 	scalar("translate.udp-zero-checksum", "compute", "UDP over IPv4 without a checksum: compute (one), drop",
 		word(func(c *Config) *Action { return &c.Translate.UDPZeroChecksum }, ActionCompute, ActionDrop)),
 	scalar("translate.udp6-zero-checksum", "drop", "UDP over IPv6 with checksum 0: drop, pass (as UDP over IPv4 without a checksum)",
 		word(func(c *Config) *Action { return &c.Translate.UDP6ZeroChecksum }, ActionDrop, ActionPass)),
-	scalar("translate.icmp-fragments", "drop", "ICMP in fragments: drop",
-		word(func(c *Config) *Action { return &c.Translate.ICMPFragments }, ActionDrop)),
+	scalar("translate.icmp-fragments", "reassemble", "ICMP in fragments: reassemble, drop",
+		word(func(c *Config) *Action { return &c.Translate.ICMPFragments }, ActionReassemble, ActionDrop)),
 	boolean("translate.ttl-transparent", "false", "whether TTL and hop limit stay as they are, so that traceroute does not see the translator",
 		func(c *Config) *bool { return &c.Translate.TTLTransparent }),
-	scalar("translate.traffic-class", "copy", "TOS and traffic class octet of what is translated: copy, or a number from 0 to 255 for all",
+	mixed("translate.traffic-class", "copy", "TOS and traffic class octet of what is translated: copy, or a number from 0 to 255 for all",
 		value(trafficClass, func(c *Config) *TrafficClass { return &c.Translate.TrafficClass })),
 	boolean("translate.clamp-mss", "false", "whether the MSS that a TCP SYN offers is lowered to what fits the MTU",
 		func(c *Config) *bool { return &c.Translate.ClampMSS }),
@@ -136,6 +144,10 @@ func scalar(name, def, doc string, set func(*Config, string) error) key {
 
 func number(name, def, doc string, set func(*Config, string) error) key {
 	return key{Key: Key{Name: name, Kind: Integer, Default: def, Doc: doc}, set: set}
+}
+
+func mixed(name, def, doc string, set func(*Config, string) error) key {
+	return key{Key: Key{Name: name, Kind: Mixed, Default: def, Doc: doc}, set: set}
 }
 
 func boolean(name, def, doc string, at func(*Config) *bool) key {

@@ -59,7 +59,7 @@ func (r *reader) mapPart(path string, at place, v *unstable.Node) {
 		e.wrong = true
 		return
 	}
-	it, ok := r.item(path, unstable.String, at, v)
+	it, ok := r.item(path, String, at, v)
 	if ok {
 		if _, err := parse(it.text); err != nil {
 			r.fail(at, path, it.shown, err.Error())

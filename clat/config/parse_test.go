@@ -124,6 +124,7 @@ func TestParseGood(t *testing.T) {
 			text: `
 				[translate]
 				wkp-non-global = "reject"
+				hairpin = false
 				lowest-ipv6-mtu = 1_500
 				udp-zero-checksum = "drop"
 				udp6-zero-checksum = "pass"
@@ -152,6 +153,61 @@ func TestParseGood(t *testing.T) {
 			name: "traffic class 0 is not the same as none",
 			text: "translate.traffic-class = '0'",
 			want: with(func(c *Config) { c.Translate.TrafficClass = TrafficClass{Fixed: true} }),
+		},
+		{
+			name: "and a number needs no quotes",
+			text: "translate = {traffic-class = 0x2e, lowest-ipv6-mtu = '1400'}",
+			want: with(func(c *Config) {
+				c.Translate.TrafficClass, c.Translate.LowestIPv6MTU = TrafficClass{Fixed: true, Octet: 46}, 1400
+			}),
+		},
+		{
+			name: "fragments as large as the uplink takes them",
+			text: "interface.mtu = 1280\ntranslate.lowest-ipv6-mtu = 'auto'",
+			want: with(func(c *Config) { c.Interface.MTU, c.Translate.LowestIPv6MTU = 1280, 0 }),
+		},
+		{
+			name:  "the same by a flag",
+			text:  "translate.lowest-ipv6-mtu = 1500",
+			flags: []Flag{{"translate.lowest-ipv6-mtu", []string{"1400", "auto"}}},
+			want:  with(func(c *Config) { c.Translate.LowestIPv6MTU = 0 }),
+		},
+		{
+			name:  "and a number by a flag",
+			text:  "translate.lowest-ipv6-mtu = 'auto'",
+			flags: []Flag{{"translate.lowest-ipv6-mtu", []string{"1400"}}},
+			want:  with(func(c *Config) { c.Translate.LowestIPv6MTU = 1400 }),
+		},
+		{
+			name: "a plain translator, with all that one can have",
+			text: `
+				[interface]
+				ipv4 = ""
+				self-ipv4 = "192.0.2.1"
+				mtu = 9000
+				ipv4-mtu = 68
+				default-route = false
+				[pref64]
+				prefixes = ["2001:db8:64::/96"]
+				[[map]]
+				ipv4 = "198.51.100.0/24"
+				ipv6 = "2001:db8:3::/120"`,
+			want: with(func(c *Config) {
+				c.Interface.IPv4, c.Interface.SelfIPv4 = netip.Prefix{}, netip.MustParseAddr("192.0.2.1")
+				c.Interface.MTU, c.Interface.IPv4MTU, c.Interface.DefaultRoute = 9000, 68, false
+				c.PREF64.Prefixes = prefixes("2001:db8:64::/96")
+				c.Maps = maps("198.51.100.0/24", "2001:db8:3::/120")
+			}),
+		},
+		{
+			name: "a plain translator by flags, with maps alone",
+			flags: []Flag{
+				{"interface.ipv4", []string{""}}, {"interface.ipv4-mtu", []string{"65535"}}, {"map", []string{"192.0.2.1=2001:db8::1"}},
+			},
+			want: with(func(c *Config) {
+				c.Interface.IPv4, c.Interface.IPv4MTU = netip.Prefix{}, 65535
+				c.Maps = maps("192.0.2.1/32", "2001:db8::1/128")
+			}),
 		},
 		{
 			name:  "and copy takes it back",

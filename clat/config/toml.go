@@ -181,10 +181,10 @@ func (r *reader) items(k *key, at place, v *unstable.Node) (items []item) {
 		r.fail(at, k.Name, r.shown(v), "is "+article(v.Kind)+", not an array: put it in [ ]")
 		return nil
 	case !k.List && v.Kind == unstable.Array:
-		r.fail(at, k.Name, "", "is an array, not "+article(toTOML(k.Kind))+": give one value")
+		r.fail(at, k.Name, "", "is an array, not "+k.Kind.article()+": give one value")
 		return nil
 	case !k.List:
-		if it, ok := r.item(k.Name, toTOML(k.Kind), at, v); ok {
+		if it, ok := r.item(k.Name, k.Kind, at, v); ok {
 			items = append(items, it)
 		}
 		return items
@@ -194,7 +194,7 @@ func (r *reader) items(k *key, at place, v *unstable.Node) (items []item) {
 		if i.Node().Kind != unstable.Array {
 			elementAt = r.at(i.Node())
 		}
-		if it, ok := r.item(k.Name, toTOML(k.Kind), elementAt, i.Node()); ok {
+		if it, ok := r.item(k.Name, k.Kind, elementAt, i.Node()); ok {
 			items = append(items, it)
 		}
 	}
@@ -202,18 +202,19 @@ func (r *reader) items(k *key, at place, v *unstable.Node) (items []item) {
 }
 
 // item is the one value of v, if it has the type wanted.
-func (r *reader) item(key string, want unstable.Kind, at place, v *unstable.Node) (item, bool) {
+func (r *reader) item(key string, want Kind, at place, v *unstable.Node) (item, bool) {
 	it := item{place: at, text: string(v.Data), shown: r.shown(v)}
-	if v.Kind != want {
-		advice := map[unstable.Kind]string{
-			unstable.String:  "put it in quotes",
-			unstable.Integer: "write a number without quotes",
-			unstable.Bool:    "write true or false without quotes",
+	if !want.takes(v.Kind) {
+		advice := [...]string{
+			String:  "put it in quotes",
+			Integer: "write a number without quotes",
+			Boolean: "write true or false without quotes",
+			Mixed:   "write a word in quotes, or a number without",
 		}[want]
 		if v.Kind == unstable.Array || v.Kind == unstable.InlineTable {
 			advice = "give one value"
 		}
-		r.fail(at, key, it.shown, "is "+article(v.Kind)+", not "+article(want)+": "+advice)
+		r.fail(at, key, it.shown, "is "+article(v.Kind)+", not "+want.article()+": "+advice)
 		return it, false
 	}
 	if v.Kind == unstable.Integer {
@@ -236,8 +237,21 @@ func (r *reader) shown(v *unstable.Node) string {
 	return string(v.Data)
 }
 
-func toTOML(k Kind) unstable.Kind {
-	return [...]unstable.Kind{String: unstable.String, Integer: unstable.Integer, Boolean: unstable.Bool}[k]
+// takes says whether a value of TOML's kind is one of k.
+func (k Kind) takes(v unstable.Kind) bool {
+	switch k {
+	case Integer:
+		return v == unstable.Integer
+	case Boolean:
+		return v == unstable.Bool
+	case Mixed:
+		return v == unstable.String || v == unstable.Integer
+	}
+	return v == unstable.String
+}
+
+func (k Kind) article() string {
+	return [...]string{String: "a string", Integer: "an integer", Boolean: "a boolean", Mixed: "a string or an integer"}[k]
 }
 
 func article(k unstable.Kind) string {

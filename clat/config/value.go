@@ -67,9 +67,6 @@ func oneOf[T ~string](v T, allowed ...T) (T, error) {
 	if slices.Contains(allowed, v) {
 		return v, nil
 	}
-	if len(allowed) == 1 {
-		return v, fmt.Errorf("is not %s, the only value that there is", allowed[0])
-	}
 	words := make([]string, len(allowed))
 	for i, a := range allowed {
 		words[i] = string(a)
@@ -101,16 +98,30 @@ func parseBool(text string) (bool, error) {
 	return false, errors.New("is not one of true, false")
 }
 
-// trafficClass reads the octet in one way of writing only: nobody shall wonder what "010" is.
+// autoOr stores a number from least to most, or 0 for "auto". Span says the same in words.
+func autoOr(at func(*Config) *int, span string, least, most int) func(*Config, string) error {
+	return value(func(text string) (int, error) {
+		n, _, err := wordOrNumber(text, "auto", span, least, most)
+		return n, err
+	}, at)
+}
+
 func trafficClass(text string) (TrafficClass, error) {
-	if text == "copy" {
-		return TrafficClass{}, nil
+	n, fixed, err := wordOrNumber(text, "copy", "0 to 255", 0, 255)
+	return TrafficClass{Fixed: fixed, Octet: uint8(n)}, err
+}
+
+// wordOrNumber reads the word, which is no number, or a number from least to most. The number has one way of writing only: nobody shall
+// wonder what "010" is.
+func wordOrNumber(text, word, span string, least, most int) (n int, isNumber bool, err error) {
+	if text == word {
+		return 0, false, nil
 	}
-	n, err := strconv.ParseUint(text, 10, 8)
-	if err != nil || strconv.FormatUint(n, 10) != text {
-		return TrafficClass{}, errors.New(`is neither "copy" nor a number from "0" to "255"`)
+	n, err = strconv.Atoi(text)
+	if err != nil || strconv.Itoa(n) != text || n < least || n > most {
+		return 0, false, fmt.Errorf(`is neither "%s" nor a number from %s`, word, span)
 	}
-	return TrafficClass{Fixed: true, Octet: uint8(n)}, nil
+	return n, true, nil
 }
 
 func inbound(text string) (Inbound, error) { return oneOf(Inbound(text), InboundReplies, InboundAll) }
