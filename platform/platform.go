@@ -50,6 +50,9 @@ type Snapshot struct {
 	Links  []Link
 	Addrs  []Address
 	Routes []Route
+
+	// Whether the host is a router, of either family: on Linux net.ipv4.ip_forward and net.ipv6.conf.all.forwarding.
+	Forwarding4, Forwarding6 bool
 }
 
 // Link is the interface with that index.
@@ -76,9 +79,10 @@ func (s *Snapshot) LinkByName(name string) (Link, bool) {
 type HostConfig struct {
 	TUN     string // name of the device, which exists
 	MTU     int    // octets, of the device
+	IPv6    bool   // the device carries IPv6, also where new interfaces get none; Forward implies it
 	Addrs   []netip.Prefix
 	Routes  []Route
-	Forward *Forward // nil: the kernel forwards nothing for us
+	Forward *Forward // nil: what the kernel forwards is not our business
 }
 
 // Forward asks the kernel to forward IPv6 between the TUN and the uplink, and nothing but what is translated.

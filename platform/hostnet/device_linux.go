@@ -27,8 +27,9 @@ type device struct {
 
 // setDevice sets up the TUN itself and its addresses.
 func (h *Host) setDevice(nl *netlink.Handle, want platform.HostConfig) error {
-	if want.Forward != nil && want.MTU != 0 && want.MTU < clat.MinMTU6 { // below it Linux takes IPv6 off the interface
-		return fmt.Errorf("TUN %s: MTU %d is too small to forward IPv6 by it: %d is the least (RFC 8200)", want.TUN, want.MTU, clat.MinMTU6)
+	ipv6 := want.IPv6 || want.Forward != nil
+	if ipv6 && want.MTU != 0 && want.MTU < clat.MinMTU6 { // below it Linux takes IPv6 off the interface
+		return fmt.Errorf("TUN %s: MTU %d is too small for IPv6: %d is the least (RFC 8200)", want.TUN, want.MTU, clat.MinMTU6)
 	}
 	link, err := nl.LinkByName(want.TUN)
 	if err != nil {
@@ -52,7 +53,7 @@ func (h *Host) setDevice(nl *netlink.Handle, want platform.HostConfig) error {
 	if err := h.tun.quiet(h.sys); err != nil {
 		return err
 	}
-	if want.Forward != nil {
+	if ipv6 {
 		// Where new interfaces get no IPv6 (conf/default/disable_ipv6), this one needs it.
 		if err := h.tun.journal.set(confKey(want.TUN, "disable_ipv6"), "0"); err != nil {
 			return fmt.Errorf("TUN %s: %w", want.TUN, err)

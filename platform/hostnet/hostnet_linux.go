@@ -55,8 +55,8 @@ func (h *Host) Set(ctx context.Context, want platform.HostConfig) error {
 		return fmt.Errorf("configure the network: set netlink timeout: %w", err)
 	}
 	if want.TUN == "" {
-		if want.MTU != 0 || len(want.Addrs) > 0 || len(want.Routes) > 0 || want.Forward != nil {
-			return oneLine(errors.New("configure the network: addresses, routes or forwarding asked for without a TUN"), h.clear(nl))
+		if want.MTU != 0 || len(want.Addrs) > 0 || len(want.Routes) > 0 || want.IPv6 || want.Forward != nil {
+			return oneLine(errors.New("configure the network: addresses, routes, IPv6 or forwarding asked for without a TUN"), h.clear(nl))
 		}
 		return oneLine(h.clear(nl))
 	}

@@ -123,6 +123,20 @@ func cmpDiff(a, b any) string {
 	return cmp.Diff(a, b, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }), cmp.Comparer(func(a, b netip.Addr) bool { return a == b }))
 }
 
+func TestForwarding(t *testing.T) {
+	nstest.Run(t, func(t *testing.T) {
+		for _, on := range [][2]string{{"0", "0"}, {"1", "0"}, {"0", "1"}, {"1", "1"}, {"0", "0"}} {
+			must(t, os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte(on[0]), 0))
+			must(t, os.WriteFile("/proc/sys/net/ipv6/conf/all/forwarding", []byte(on[1]), 0))
+			s, err := newMonitor(t).Snapshot(t.Context())
+			must(t, err)
+			if s.Forwarding4 != (on[0] == "1") || s.Forwarding6 != (on[1] == "1") {
+				t.Errorf("ip_forward %s, forwarding %s: seen as %v, %v", on[0], on[1], s.Forwarding4, s.Forwarding6)
+			}
+		}
+	})
+}
+
 // A table of many routes costs only what is kept of it.
 func TestSnapshotBound(t *testing.T) {
 	nstest.Run(t, func(t *testing.T) {
@@ -194,6 +208,8 @@ func TestWatch(t *testing.T) {
 			{"IPv6 address", func() error { return nstest.AddAddr("eth0", "2001:db8::1/64") }},
 			{"IPv4 route", func() error { return nstest.AddRoute("eth0", "198.51.100.0/24", "192.0.2.2", 0, 0) }},
 			{"IPv6 route", func() error { return nstest.AddRoute("eth0", "2001:db8:1::/64", "2001:db8::2", 0, 0) }},
+			{"IPv4 forwarding", func() error { return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0) }},
+			{"IPv6 forwarding", func() error { return os.WriteFile("/proc/sys/net/ipv6/conf/all/forwarding", []byte("1"), 0) }},
 			{"MTU", func() error { return netlink.LinkSetMTU(link, 1400) }},
 			{"link down", func() error { return netlink.LinkSetDown(link) }},
 			{"link up", func() error { return netlink.LinkSetUp(link) }},

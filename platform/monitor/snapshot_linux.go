@@ -20,7 +20,8 @@ import (
 )
 
 const (
-	ipv6Conf    = "/proc/sys/net/ipv6/conf"
+	procSys     = "/proc/sys/net"
+	ipv6Conf    = procSys + "/ipv6/conf"
 	dumpTimeout = 10 * time.Second // for one answer of the kernel, which has it ready
 	dumpTries   = 4                // a dump that a change interrupted is read again, this often in all
 )
@@ -37,8 +38,8 @@ func New(log *slog.Logger) (*Monitor, error) {
 }
 
 // Snapshot reads the host: all links, their addresses, and of the main table's unicast routes the default ones (also in halves) and
-// those that share addresses with one of interest, at most 4096 of the latter. The routes of a large table are read one by one and
-// not kept.
+// those that share addresses with one of interest, at most 4096 of the latter; and whether it forwards. The routes of a large table are
+// read one by one and not kept.
 func (m *Monitor) Snapshot(ctx context.Context, interest ...netip.Prefix) (platform.Snapshot, error) {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
@@ -82,6 +83,7 @@ func (r reader) read(ctx context.Context, interest []netip.Prefix) (platform.Sna
 		}
 	}
 	sortSnapshot(&s)
+	s.Forwarding4, s.Forwarding6 = isOn(procSys+"/ipv4/ip_forward"), isOn(ipv6Conf+"/all/forwarding")
 	return s, nil
 }
 
@@ -115,6 +117,12 @@ func mtu6(name string, mtu int) int {
 		return mtu
 	}
 	return min(n, mtu)
+}
+
+// isOn says whether a sysctl has another value than 0. Of a family that the kernel does not have, nothing is on.
+func isOn(file string) bool {
+	b, err := os.ReadFile(file)
+	return err == nil && strings.TrimSpace(string(b)) != "0"
 }
 
 func (r reader) addrs(s *platform.Snapshot) error {

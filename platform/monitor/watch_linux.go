@@ -18,10 +18,11 @@ var groups = [...]uint32{
 	unix.RTNLGRP_IPV4_ROUTE,
 	unix.RTNLGRP_IPV6_ROUTE,
 	unix.RTNLGRP_IPV6_IFINFO,
+	unix.RTNLGRP_IPV4_NETCONF,
 	unix.RTNLGRP_IPV6_NETCONF,
 }
 
-// Watch calls knock when a link, an address or a route changed, and once as soon as it listens: a snapshot taken from then on misses
+// Watch calls knock when a link, an address, a route or forwarding changed, and once as soon as it listens: a snapshot taken from then on misses
 // nothing. knock must not block; many changes at once are as many knocks, which the caller puts together.
 //
 // It returns nil when ctx ends, and an error where the kernel no longer tells.
