@@ -173,7 +173,7 @@ func checkPlan(t *testing.T, in Input, code, why string) {
 		t.Errorf("%q is not one line that a log shows as it is", p.Why)
 	}
 	wrong := map[string]bool{"mtu": true, "ipv4-overlap": true, "ipv6-in-use": true}
-	if p.On != (code == "on") || p.Wrong != wrong[code] {
+	if p.On != (code == "on" || code == "router") || p.Wrong != wrong[code] {
 		t.Errorf("%s: on %v, wrong %v", code, p.On, p.Wrong)
 	}
 	if !p.On {

@@ -59,6 +59,20 @@ route 0.0.0.0/0 metric 2000000 mtu 1480
 route 2001:db8:c1a7:0:64:402e:400:0/128
 forward by eth0: [2001:db8:c1a7:0:64:402e:400:0/128 2001:db8:c1a7:0:64:402e:500:0/128 2001:db8:9::/120] <-> [64:ff9b::/96 2001:db8:9::/120]
 `},
+		{"an IPv4 side that takes more", "address.ipv6 = '2001:db8:c1a7::46'\ninterface.ipv4-mtu = 9000", "", wkp, `
+tun clat0 mtu 9000
+addr 100.64.46.4/32
+route 0.0.0.0/0 metric 2000000 mtu 1480
+route 2001:db8:c1a7::46/128
+forward by eth0: [2001:db8:c1a7::46/128] <-> [64:ff9b::/96]
+`},
+		{"an IPv4 side that takes less", "address.ipv6 = '2001:db8:c1a7::46'\ninterface.ipv4-mtu = 1000", "", wkp, `
+tun clat0 mtu 1500
+addr 100.64.46.4/32
+route 0.0.0.0/0 metric 2000000 mtu 1000
+route 2001:db8:c1a7::46/128
+forward by eth0: [2001:db8:c1a7::46/128] <-> [64:ff9b::/96]
+`},
 		{"several PREF64s", routed, "", "2001:db8:64::/96 64:ff9b::/96@2001:db8::53", `
 tun clat0 mtu 1500
 addr 100.64.46.4/32
@@ -109,8 +123,8 @@ forward by big: [2001:db8:c1a7::46/128] <-> [64:ff9b::/96]
 			if diff := cmp.Diff(strings.TrimPrefix(tt.want, "\n"), hostText(p.Host)); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
-			if p.MTU6 != p.Host.MTU {
-				t.Errorf("the translator has MTU %d, the device %d", p.MTU6, p.Host.MTU)
+			if max(p.MTU6, p.MTU4) != p.Host.MTU {
+				t.Errorf("the translator has MTU %d and %d, the device %d", p.MTU6, p.MTU4, p.Host.MTU)
 			}
 		})
 	}

@@ -21,9 +21,12 @@ type Input struct {
 }
 
 // Interests are the addresses whose routes Decide looks at, beside default routes: ours, and those behind which the PLAT is. A snapshot
-// must hold the routes that overlap with them.
+// must hold the routes that overlap with them. A plain translator has none.
 func Interests(in Input) []netip.Prefix {
 	c := in.Config
+	if c.Router() {
+		return nil
+	}
 	p := []netip.Prefix{c.Interface.IPv4, netip.PrefixFrom(c.Interface.SelfIPv4, 32)}
 	if c.Address.IPv6.IsValid() {
 		p = append(p, c.Address.IPv6)
@@ -44,11 +47,12 @@ type Plan struct {
 	Warnings []string // what will probably not work, and what to do; one line each
 
 	// The rest is valid when On is set.
-	Uplink platform.Link
-	PREF64 []pref64.Prefix  // the first is used to make addresses, each is accepted
+	Uplink platform.Link    // the zero value for a Router
+	PREF64 []pref64.Prefix  // the first is used to make addresses, each is accepted; a Router may have none
 	Source discovery.Source // of the first, and
 	Origin string           // who said so: a resolver; empty for the configuration
-	MTU6   int              // octets, of an IPv6 packet on the uplink
+	MTU6   int              // octets, of an IPv6 packet on the uplink, or of what the IPv6 side of a Router takes
+	MTU4   int              // octets, of an IPv4 packet that the IPv4 side takes
 	Host   platform.HostConfig
 }
 
@@ -60,6 +64,9 @@ func Decide(in Input) Plan {
 	c := in.Config
 	if c.Mode == config.ModeOff {
 		return Plan{Code: "mode-off", Why: "off: the configuration says so (mode = off)"}
+	}
+	if c.Router() {
+		return router(in)
 	}
 	if p, ok := conflict(in); ok {
 		return p
@@ -109,7 +116,7 @@ func (in *Input) keepUsable() (warnings []string) {
 
 func on(in Input, uplink platform.Link, mtu int, warnings []string) Plan {
 	c, best := in.Config, in.PREF64[0]
-	p := Plan{On: true, Code: "on", Uplink: uplink, Source: best.Source, Origin: best.Origin, MTU6: mtu, Warnings: warnings}
+	p := Plan{On: true, Code: "on", Uplink: uplink, Source: best.Source, Origin: best.Origin, MTU6: mtu, MTU4: mtu4(c, mtu), Warnings: warnings}
 	for _, k := range in.PREF64 {
 		p.PREF64 = append(p.PREF64, k.Prefix)
 	}
@@ -126,27 +133,25 @@ func on(in Input, uplink platform.Link, mtu int, warnings []string) Plan {
 		p.Warnings = append(p.Warnings, fmt.Sprintf("address.ipv6 = %v lies in %v, which is on-link at %s: the router asks there who has it, and "+
 			"nobody answers; use an address that is routed to this host%s", c.Address.IPv6, link, uplink.Name, by(&in.Host, uplink)))
 	}
-	p.Host = hostConfig(c, uplink, p.PREF64, mtu)
+	p.Host = hostConfig(c, uplink, p)
 	return p
 }
 
-// hostConfig is the host as path kernel needs it. IPv6 of full size comes in through the TUN, so the device's MTU is that of IPv6, and
-// the IPv4 routes have what is left of it.
-func hostConfig(c *config.Config, uplink platform.Link, prefixes []pref64.Prefix, mtu int) platform.HostConfig {
-	h := platform.HostConfig{TUN: c.Interface.Name, MTU: mtu}
+// hostConfig is the host as path kernel needs it. IPv6 of full size comes in through the TUN, so the device's MTU is that of IPv6, or that
+// of IPv4 where it is set to more, and the IPv4 routes have what is left of it.
+func hostConfig(c *config.Config, uplink platform.Link, p Plan) platform.HostConfig {
+	h := platform.HostConfig{TUN: c.Interface.Name, MTU: max(p.MTU6, p.MTU4)}
 	if host, ok := c.Interface.Host(); ok {
 		h.Addrs = []netip.Prefix{netip.PrefixFrom(host, 32)}
 	}
-	if c.Interface.DefaultRoute {
-		h.Routes = append(h.Routes, platform.Route{Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Metric: c.Interface.Metric, MTU: mtu - 20})
-	}
+	h.Routes = defaultRoute(c, p.MTU6)
 	ours := CLAT(c)
 	h.Routes = append(h.Routes, platform.Route{Dst: ours})
 	h.Forward = &platform.Forward{Uplink: uplink.Name, CLAT: []netip.Prefix{ours}, RepliesOnly: c.RepliesOnly()}
 	if self := c.SelfIPv6(); self.IsValid() && !ours.Contains(self) {
 		h.Forward.CLAT = append(h.Forward.CLAT, netip.PrefixFrom(self, 128))
 	}
-	for _, p := range prefixes {
+	for _, p := range p.PREF64 {
 		h.Forward.PREF64 = append(h.Forward.PREF64, p.Prefix())
 	}
 	for _, m := range c.Maps {

@@ -24,7 +24,7 @@ func parse(t *testing.T, toml string) *config.Config {
 }
 
 // snapshot reads a host from lines: "link NAME [l3] [down] [mtu N]", "addr LINK PREFIX [tentative]", "route LINK PREFIX [via ADDRESS]
-// [metric N]". Links are numbered from 1.
+// [metric N] [ra]", "forwarding FAMILY...". Links are numbered from 1.
 func snapshot(t *testing.T, text string) (s platform.Snapshot) {
 	t.Helper()
 	for line := range strings.Lines(text) {
@@ -54,6 +54,7 @@ func snapshot(t *testing.T, text string) (s platform.Snapshot) {
 		_, l3 := option("l3")
 		_, down := option("down")
 		_, tentative := option("tentative")
+		_, fromRA := option("ra")
 		link, _ := s.LinkByName(w[1])
 		switch w[0] {
 		case "link":
@@ -62,11 +63,14 @@ func snapshot(t *testing.T, text string) (s platform.Snapshot) {
 		case "addr":
 			s.Addrs = append(s.Addrs, platform.Address{Link: link.Index, Prefix: netip.MustParsePrefix(w[2]), Tentative: tentative})
 		case "route":
-			r := platform.Route{Link: link.Index, Dst: netip.MustParsePrefix(w[2]), Metric: number("metric", 0)}
+			r := platform.Route{Link: link.Index, Dst: netip.MustParsePrefix(w[2]), Metric: number("metric", 0), FromRA: fromRA}
 			if via, ok := option("via"); ok {
 				r.Via = netip.MustParseAddr(via)
 			}
 			s.Routes = append(s.Routes, r)
+		case "forwarding":
+			_, s.Forwarding4 = option("IPv4")
+			_, s.Forwarding6 = option("IPv6")
 		default:
 			t.Fatalf("%q", line)
 		}
@@ -90,7 +94,11 @@ func known(text string) (k []discovery.Known) {
 // hostText is a HostConfig as lines.
 func hostText(h platform.HostConfig) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "tun %s mtu %d\n", h.TUN, h.MTU)
+	fmt.Fprintf(&b, "tun %s mtu %d", h.TUN, h.MTU)
+	if h.IPv6 {
+		b.WriteString(" with IPv6")
+	}
+	b.WriteString("\n")
 	for _, a := range h.Addrs {
 		fmt.Fprintf(&b, "addr %v\n", a)
 	}
