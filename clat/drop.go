@@ -20,7 +20,7 @@ const (
 	DropMulticast      // destination is multicast or broadcast: has no mapping and gets no error (RFC 7915, 4.2)
 	DropNoMapping      // an address that neither a prefix nor a map covers (RFC 7915, 5.6)
 	DropNonGlobal      // non-global IPv4 address behind 64:ff9b::/96, with wkp-non-global = "reject" (RFC 6052, 3.1)
-	DropSpoofed        // IPv6 source that embeds an address no remote host has: ours, loopback, link-local, ... (RFC 6052, 5.1)
+	DropSpoofed        // IPv6 source that embeds an address no remote host has: ours, that of a mapped host, loopback, ... (RFC 6052, 5.1)
 	DropHairpin        // to our own IPv4 address, which the host delivers itself (RFC 7757, 4)
 	DropSourceRoute    // unexpired source route or routing header (RFC 7915, 4.1 and 5.1)
 	DropProtocol       // protocol number that means something else in the other family: ICMP of the wrong one, extension headers
@@ -57,7 +57,7 @@ var drops = [NumDropReasons]struct{ name, meaning string }{
 	DropMulticast:       {"multicast", "its destination is multicast or broadcast, which has no counterpart"},
 	DropNoMapping:       {"no-mapping", "no NAT64 prefix or map covers one of its addresses"},
 	DropNonGlobal:       {"wkp-non-global", "its IPv4 address is not global, and translate.wkp-non-global rejects such behind 64:ff9b::/96"},
-	DropSpoofed:         {"spoofed-source", "its IPv6 source claims an IPv4 address that no remote host has"},
+	DropSpoofed:         {"spoofed-source", "its IPv6 source claims an IPv4 address that another host has, or that none can have"},
 	DropHairpin:         {"hairpin", "it is for an address of ours"},
 	DropSourceRoute:     {"source-route", "it carries an unexpired source route"},
 	DropProtocol:        {"protocol", "its protocol number means something else in the other family"},

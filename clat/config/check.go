@@ -166,7 +166,7 @@ func (b *builder) checkMaps() {
 		if c.Address.IPv6.IsValid() && c.Address.IPv6.Overlaps(m.IPv6) && m.IPv6.Bits() <= c.Address.IPv6.Bits() {
 			b.conflict(this, ref{key: "address.ipv6"}, "it would take over what stands for interface.ipv4")
 		}
-		if m.IPv4.Contains(c.Interface.SelfIPv4) {
+		if m.IPv4.IsSingleIP() && m.IPv4.Addr() == c.Interface.SelfIPv4 { // of a prefix it is left out
 			b.conflict(this, ref{key: "interface.self-ipv4"}, "the translator's own address stands for no host")
 		}
 		if c.Address.SelfIPv6.IsValid() && m.IPv6.Contains(c.Address.SelfIPv6) {
