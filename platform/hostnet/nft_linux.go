@@ -16,7 +16,7 @@ import (
 // filterTable is what stands between forwarding and the world. It can only forbid: the host's own firewall still decides on what
 // it lets pass.
 type filterTable interface {
-	replace(ruleset) error // at once: no packet meets half of it
+	replace(ruleset) error // no packet meets half of it
 	close() error          // removes it
 }
 
@@ -114,10 +114,19 @@ func explainTable(err error, exists bool) error {
 	}
 }
 
+// replace puts r in force in two transactions. A packet may meet new rules while their sets still look empty to it (seen on Linux 6.18),
+// and what both the old and the new rules let pass must not be dropped by that. So first the new rules that accept come before all that
+// is there, and then, with their sets in place, they are joined by those that drop, and the old ones go.
 func (t *nftTable) replace(r ruleset) error {
 	t.conn.AddChain(t.chain)
-	t.conn.FlushChain(t.chain)
-	b := builder{table: t}
+	if err := t.conn.Flush(); err != nil {
+		return fmt.Errorf("nftables: make chain of table inet %s: %w", Table, err)
+	}
+	old, err := t.conn.GetRules(t.table, t.chain)
+	if err != nil {
+		return fmt.Errorf("nftables: list rules of table inet %s: %w", Table, err)
+	}
+	b := builder{table: t, add: t.conn.InsertRule}
 	in, out := b.iface(expr.MetaKeyIIFNAME, r.TUN), b.iface(expr.MetaKeyOIFNAME, r.TUN)
 	uplinkIn, uplinkOut := b.iface(expr.MetaKeyIIFNAME, r.Uplink), b.iface(expr.MetaKeyOIFNAME, r.Uplink)
 
@@ -127,9 +136,17 @@ func (t *nftTable) replace(r ruleset) error {
 	if r.RepliesOnly {
 		state = b.reply()
 	}
-	b.rule(expr.VerdictAccept, in, uplinkOut, b.ipv6(), b.source(r.CLAT), b.destination(r.PREF64))
-	b.rule(expr.VerdictAccept, uplinkIn, out, b.ipv6(), b.source(r.PREF64), b.destination(r.CLAT), state)
 	b.rule(expr.VerdictAccept, uplinkIn, out, b.ipv6(), b.icmpError(), b.destination(r.CLAT), state)
+	b.rule(expr.VerdictAccept, uplinkIn, out, b.ipv6(), b.source(r.PREF64), b.destination(r.CLAT), state)
+	b.rule(expr.VerdictAccept, in, uplinkOut, b.ipv6(), b.source(r.CLAT), b.destination(r.PREF64)) // which is the first now
+	if err := errors.Join(b.err, t.conn.Flush()); err != nil {
+		return explainRules(err, r)
+	}
+
+	for _, rule := range old {
+		b.err = errors.Join(b.err, t.conn.DelRule(rule))
+	}
+	b.add = t.conn.AddRule
 	// No other IPv6 comes out of the TUN or goes into it. IPv4 that the host forwards between the TUN and its clients is the host's
 	// affair, but none goes from one side of the translator to the other.
 	b.rule(expr.VerdictDrop, in, b.ipv6(), b.count())
@@ -142,14 +159,17 @@ func (t *nftTable) replace(r ruleset) error {
 	case closeAll:
 		b.rule(expr.VerdictDrop, b.ipv6(), b.count())
 	}
-	err := errors.Join(b.err, t.conn.Flush())
-	switch {
-	case err != nil && r.RepliesOnly:
-		return fmt.Errorf("nftables: set rules of table inet %s: %w: if connection tracking is missing, load nf_conntrack or let in all (inbound)", Table, err)
-	case err != nil:
-		return fmt.Errorf("nftables: set rules of table inet %s: %w", Table, err)
+	if err := errors.Join(b.err, t.conn.Flush()); err != nil {
+		return explainRules(err, r)
 	}
 	return nil
+}
+
+func explainRules(err error, r ruleset) error {
+	if r.RepliesOnly {
+		return fmt.Errorf("nftables: set rules of table inet %s: %w: if connection tracking is missing, load nf_conntrack or let in all (inbound)", Table, err)
+	}
+	return fmt.Errorf("nftables: set rules of table inet %s: %w", Table, err)
 }
 
 func (t *nftTable) close() error { return t.conn.CloseLasting() }
@@ -157,12 +177,13 @@ func (t *nftTable) close() error { return t.conn.CloseLasting() }
 // builder adds rules to the pending batch. Expressions load register 1 and compare it.
 type builder struct {
 	table *nftTable
+	add   func(*nftables.Rule) *nftables.Rule // at the beginning or at the end
 	err   error
 }
 
 func (b *builder) rule(verdict expr.VerdictKind, matches ...[]expr.Any) {
 	exprs := append(slices.Concat(matches...), &expr.Verdict{Kind: verdict})
-	b.table.conn.AddRule(&nftables.Rule{Table: b.table.table, Chain: b.table.chain, Exprs: exprs})
+	b.add(&nftables.Rule{Table: b.table.table, Chain: b.table.chain, Exprs: exprs})
 }
 
 func (b *builder) iface(key expr.MetaKey, name string) []expr.Any {
