@@ -17,7 +17,8 @@ func newExplain() *cobra.Command {
 		Use:   "explain ADDRESS",
 		Short: "Say what happens to packets to an address",
 		Long: "explain says how an IPv4 address is mapped, what would be sent where, or why it\nwould be dropped; of an IPv6 address, what its " +
-			"packets become. It ends with 1 where\nthe CLAT would not be on.",
+			"packets become. Of a plain\ntranslator it says what an address becomes at either end of a packet, and by which\nmap or prefix. It ends with 1 " +
+			"where the CLAT would not be on.",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return fmt.Errorf("explain: give one address, such as 198.51.100.10, not %d", len(args))
@@ -67,6 +68,8 @@ func newExplain() *cobra.Command {
 
 func explanation(x explain.Explanation) [][2]string {
 	switch {
+	case x.AsSource != nil:
+		return [][2]string{{"as source", mappedText(x.AsSource)}, {"as destination", mappedText(x.AsDestination)}, {"route", x.Route}}
 	case x.Native != "":
 		return [][2]string{{"not translated", x.Native}}
 	case x.Drop != "":
@@ -79,9 +82,16 @@ func explanation(x explain.Explanation) [][2]string {
 		{"PREF64", pref64Text(x)},
 	}
 	if from[0].Is4() {
-		rows = append(rows, [2]string{"uplink", fmt.Sprintf("%s, %d octets of IPv6, so %d of IPv4", x.Uplink, x.MTU6, x.MTU6-20)})
+		rows = append(rows, [2]string{"uplink", fmt.Sprintf("%s, %d octets of IPv6, so %d of IPv4", x.Uplink, x.MTU6, x.MTU4)})
 	}
 	return rows
+}
+
+func mappedText(m *explain.Mapped) string {
+	if m.Drop != "" {
+		return "dropped: " + m.Why + " (" + m.Drop + ")"
+	}
+	return fmt.Sprintf("%v by %s", m.To, m.By)
 }
 
 func pref64Text(x explain.Explanation) string {

@@ -30,7 +30,7 @@ func knownPREF64s(ctx context.Context, c *config.Config) []discovery.Known {
 	now := time.Now()
 	if len(c.PREF64.Prefixes) > 0 {
 		set.Observe(now, discovery.Observation{Source: discovery.Configured, Prefixes: c.PREF64.Prefixes})
-	} else if slices.Contains(c.PREF64.Sources, config.SourceDNS) {
+	} else if !c.Router() && slices.Contains(c.PREF64.Sources, config.SourceDNS) {
 		// Why there is none is for `uclat discover` to tell.
 		answers, _ := askResolvers(ctx)
 		for _, a := range answers {

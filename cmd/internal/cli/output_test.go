@@ -25,7 +25,7 @@ func TestExplanation(t *testing.T) {
 		x    explain.Explanation
 		want string
 	}{
-		{explain.Explanation{Translated: &explain.Translated{From: v4, To: v6}, MTU6: 1500, Uplink: "eth0"}, translated},
+		{explain.Explanation{Translated: &explain.Translated{From: v4, To: v6}, MTU6: 1500, MTU4: 1480, Uplink: "eth0"}, translated},
 		{explain.Explanation{Translated: &explain.Translated{From: [2]netip.Addr{v6[1], v6[0]}, To: [2]netip.Addr{v4[1], v4[0]}}}, `
   IPv6     64:ff9b::c633:640a -> 2001:db8::46
   IPv4     198.51.100.10 -> 100.64.46.4
@@ -34,6 +34,14 @@ func TestExplanation(t *testing.T) {
 		{explain.Explanation{Drop: "multicast", Why: "its destination is multicast"}, `
   dropped   its destination is multicast (multicast)
   PREF64    64:ff9b::/96, configured
+`},
+		{explain.Explanation{
+			AsSource:      &explain.Mapped{Drop: "spoofed-source", Why: "its source is wrong"},
+			AsDestination: &explain.Mapped{To: v6[0], By: "PREF64 64:ff9b::/96, then map 100.64.46.4=2001:db8::46"}, Route: "::/0 by clat0",
+		}, `
+  as source        dropped: its source is wrong (spoofed-source)
+  as destination   2001:db8::46 by PREF64 64:ff9b::/96, then map 100.64.46.4=2001:db8::46
+  route            ::/0 by clat0
 `},
 		{explain.Explanation{Native: "a route is better"}, "\n  not translated   a route is better\n"},
 	} {

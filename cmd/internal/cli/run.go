@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
 
 	"uclat/clat/config"
 	"uclat/cmd/internal/daemon"
@@ -25,11 +28,17 @@ func newRun() *cobra.Command {
 		Use:   "run",
 		Short: "Run the CLAT in the foreground",
 		Long: "run keeps the CLAT until it gets SIGINT or SIGTERM, then puts the host back as it\nwas. What can mend itself (no PREF64 yet, no " +
-			"uplink, no IPv6 address) is one line\nof the log, and it waits. The log goes to standard error.",
+			"uplink, no IPv6 address) is one line\nof the log, and it waits. SIGHUP has it read its configuration again, and apply\n" +
+			"what changed; one that is wrong is logged, and changes nothing. The log goes to\nstandard error.",
 		Args: noArgs,
 	}
 	readConfig, newLogs := configFlags(cmd), logFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		// First of all: a signal that nobody waits for ends the process.
+		reload := make(chan os.Signal, 1)
+		signal.Notify(reload, syscall.SIGHUP)
+		defer signal.Stop(reload)
+
 		c, err := readConfig()
 		if err != nil {
 			return err
@@ -48,7 +57,9 @@ func newRun() *cobra.Command {
 			return err
 		}
 		err = daemon.Run(cmd.Context(), daemon.Options{
-			Config: c, Log: log, Packets: logs.packets, Host: host, Eyes: eyes, Finders: finders(c, log),
+			Config: c, Log: log, Packets: logs.packets, Host: host, Eyes: eyes,
+			Reload: reload, Reread: readConfig,
+			Finders:   func(c *config.Config) []discovery.Finder { return finders(c, log) },
 			Obstacles: obstacles,
 			OpenTUN:   func(name string, mtu int) (daemon.TUN, error) { return tundev.Open(name, mtu) },
 		})
@@ -71,9 +82,9 @@ func obstacles(ctx context.Context, tun, uplink string) ([]string, error) {
 	return lines, err
 }
 
-// finders look for PREF64s where c allows it and names none itself.
+// finders look for PREF64s where c allows it and names none itself. A plain translator goes by its configuration alone.
 func finders(c *config.Config, log *slog.Logger) []discovery.Finder {
-	if len(c.PREF64.Prefixes) > 0 || !slices.Contains(c.PREF64.Sources, config.SourceDNS) {
+	if c.Router() || len(c.PREF64.Prefixes) > 0 || !slices.Contains(c.PREF64.Sources, config.SourceDNS) {
 		return nil
 	}
 	return []discovery.Finder{dns.New(dns.Options{Servers: resolver.System, Log: log})}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -48,8 +49,15 @@ type Options struct {
 	Packets *slog.Logger // for single packets, whose lines must not keep those of Log from being written
 	Host    Host
 	Eyes    Eyes
-	Finders []discovery.Finder
 	OpenTUN func(name string, mtu int) (TUN, error)
+
+	// Finders are what looks for PREF64s under a configuration, made anew for each one that names other sources; nil: nothing looks.
+	Finders func(*config.Config) []discovery.Finder
+
+	// Reload asks for Reread, which reads the configuration again from where Config came. Its buffer should hold one: what comes while
+	// the daemon is busy is taken then. nil: Config stays.
+	Reload <-chan os.Signal
+	Reread func() (*config.Config, error)
 
 	// Obstacles are the firewalls that may keep packets from going between the TUN and the uplink: one line each, with the remedy.
 	Obstacles func(ctx context.Context, tun, uplink string) ([]string, error)
@@ -64,16 +72,17 @@ const (
 	stopTimeout = 5 * time.Second        // for putting the host back
 )
 
-// Check finds what is missing in a valid configuration for path kernel, or what cannot be translated with it. Its error is ErrWrong.
+// Check finds what is missing in a valid configuration for path kernel, or what cannot be translated with it. A plain translator
+// (config.Config.Router) needs no address of its own. Its error is ErrWrong.
 func Check(c *config.Config) error {
 	if c.Mode == config.ModeOff {
 		return nil
 	}
-	if !c.Address.IPv6.IsValid() {
+	if !c.Address.IPv6.IsValid() && !c.Router() {
 		return wrong{"address.ipv6 is not set: path kernel needs an IPv6 address or prefix that is routed to this host, beside the /64 of its " +
 			"link; have your router send one here (ip -6 route add 2001:db8:c1a7::/64 via <link-local address of this host>), then set --address.ipv6"}
 	}
-	if _, err := translation.New(c, c.PREF64.Prefixes, clat.MinMTU6); err != nil {
+	if _, err := translation.New(c, c.PREF64.Prefixes, clat.MinMTU6, clat.MinMTU6); err != nil {
 		return wrong{err.Error()}
 	}
 	return nil
@@ -85,45 +94,35 @@ func Run(ctx context.Context, o Options) error {
 	if err := Check(o.Config); err != nil {
 		return err
 	}
-	d := &daemon{Options: o, knocked: make(chan struct{}, 1), ended: make(chan error, 1)}
-	if len(o.Config.PREF64.Prefixes) > 0 {
-		d.report(discovery.Observation{Source: discovery.Configured, Prefixes: o.Config.PREF64.Prefixes})
-	}
-
 	ctx, cancel := context.WithCancel(ctx)
-	var background sync.WaitGroup
-	failed := make(chan error, 1+len(o.Finders))
-	watch := func(what string, run func() error) {
-		background.Go(func() {
-			if err := run(); err != nil && ctx.Err() == nil {
-				failed <- fmt.Errorf("%s: %w", what, err)
-			}
-		})
-	}
-	watch("watching the network", func() error { return o.Eyes.Watch(ctx, d.changed) })
-	for _, f := range o.Finders {
-		watch("discovery", func() error { return f.Run(ctx, d.report) })
-	}
-	err := d.loop(ctx, failed)
+	d := &daemon{Options: o, knocked: make(chan struct{}, 1), failed: make(chan error), ended: make(chan error, 1)}
+	d.watch(ctx, "watching the network", func() error { return o.Eyes.Watch(ctx, d.changed) })
+	d.learn(ctx)
+	err := d.loop(ctx)
 	cancel()
 	err = errors.Join(err, d.down()) // first: it waits for nobody
-	background.Wait()
+	d.background.Wait()
 	return err
 }
 
 type daemon struct {
-	Options
+	Options // whose Config is the one in force
 
 	mu      sync.Mutex
 	mailbox []discovery.Observation
 	knocked chan struct{}
 
+	background sync.WaitGroup
+	failed     chan error // nobody waits for what ended in the background
+
 	set     discovery.Set
-	routers []platform.Route // of the last look
-	plan    policy.Plan      // what is in force; the zero value where that is not sure
-	decided bool             // a plan was in force once: from then on, what fails is tried again
-	failure string           // what was last logged of what is tried again
-	touched bool             // the host has something of ours
+	finders []discovery.Finder
+	forget  context.CancelFunc // ends the finders; what they report after it is not heard
+	routers []platform.Route   // of the last look
+	plan    policy.Plan        // what is in force; the zero value where that is not sure
+	decided bool               // a plan was in force once: from then on, what fails is tried again
+	failure string             // what was last logged of what is tried again
+	touched bool               // the host has something of ours
 	path    *path
 	ended   chan error // the path ended by itself
 }
@@ -136,26 +135,20 @@ func (d *daemon) changed() {
 	}
 }
 
-// reported says whether there is an observation to be taken in.
-func (d *daemon) reported() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return len(d.mailbox) > 0
+// watch does something in the background. An error ends the daemon, unless it comes after the end of ctx.
+func (d *daemon) watch(ctx context.Context, what string, run func() error) {
+	d.background.Go(func() {
+		if err := run(); err != nil && ctx.Err() == nil {
+			select {
+			case d.failed <- fmt.Errorf("%s: %w", what, err):
+			case <-ctx.Done():
+			}
+		}
+	})
 }
 
-// report keeps an observation for the loop. It never blocks.
-func (d *daemon) report(o discovery.Observation) {
-	d.mu.Lock()
-	d.mailbox = append(d.mailbox, o)
-	d.mu.Unlock()
-	d.changed()
-}
-
-func (d *daemon) loop(ctx context.Context, failed <-chan error) error {
-	wait := time.Duration(0)
-	if len(d.Config.PREF64.Prefixes) == 0 && len(d.Finders) > 0 {
-		wait = firstAnswer // what a finder reports brings it forward
-	}
+func (d *daemon) loop(ctx context.Context) error {
+	wait := d.patience()
 	alarm := time.NewTimer(wait)
 	defer alarm.Stop()
 	due := time.Now().Add(wait)
@@ -168,11 +161,19 @@ func (d *daemon) loop(ctx context.Context, failed <-chan error) error {
 		}
 	}
 	for {
+		reload := d.Reload
+		if !d.decided {
+			reload = nil // what it is compared with is not there yet
+		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case err := <-failed:
+		case err := <-d.failed:
 			return err
+		case <-reload:
+			if d.reload(ctx) {
+				sooner(d.patience())
+			}
 		case <-d.knocked:
 			// What watches the network knocks as soon as it does, and that must not cut the firstAnswer short.
 			switch {
@@ -220,25 +221,20 @@ func (d *daemon) complain(err error) {
 }
 
 // look sees what is, decides what should be, and makes it so. It returns when to look again though nothing happens; 0 is never.
-func (d *daemon) look(ctx context.Context) (_ time.Duration, err error) {
-	d.mu.Lock()
-	seen := d.mailbox
-	d.mailbox = nil
-	d.mu.Unlock()
+func (d *daemon) look(ctx context.Context) (time.Duration, error) {
 	now := time.Now()
-	for _, o := range seen {
+	for _, o := range d.reports() {
 		d.set.Observe(now, o)
 	}
 	known, next := d.set.Valid(now)
-	in := policy.Input{Config: d.Config, PREF64: known}
-	in.Host, err = d.Eyes.Snapshot(ctx, policy.Interests(in)...)
+	in, err := d.see(ctx, d.Config, known)
 	if err != nil {
-		return 0, fmt.Errorf("reading the host's network: %w", err)
+		return 0, err
 	}
 	if routers := routers(in.Host); !slices.Equal(routers, d.routers) {
 		// Another router may mean another network: what was learned on the last one has to be asked again.
 		if d.routers = routers; d.decided {
-			for _, f := range d.Finders {
+			for _, f := range d.finders {
 				f.Knock()
 			}
 		}
@@ -261,6 +257,30 @@ func (d *daemon) look(ctx context.Context) (_ time.Duration, err error) {
 	return max(time.Until(next), time.Millisecond), nil
 }
 
+// see is what c would be decided on.
+func (d *daemon) see(ctx context.Context, c *config.Config, known []discovery.Known) (in policy.Input, err error) {
+	in = policy.Input{Config: c, PREF64: known}
+	if in.Host, err = d.Eyes.Snapshot(ctx, policy.Interests(in)...); err != nil {
+		return in, fmt.Errorf("reading the host's network: %w", err)
+	}
+	if tun := d.plan.Host.TUN; d.path != nil && tun != c.Interface.Name {
+		in.Host = without(in.Host, tun) // it is ours, and gives way to the new one
+	}
+	return in, nil
+}
+
+// without is the host when an interface has gone.
+func without(host platform.Snapshot, name string) platform.Snapshot {
+	gone, ok := host.LinkByName(name)
+	if !ok {
+		return host
+	}
+	host.Links = slices.DeleteFunc(slices.Clone(host.Links), func(l platform.Link) bool { return l.Index == gone.Index })
+	host.Addrs = slices.DeleteFunc(slices.Clone(host.Addrs), func(a platform.Address) bool { return a.Link == gone.Index })
+	host.Routes = slices.DeleteFunc(slices.Clone(host.Routes), func(r platform.Route) bool { return r.Link == gone.Index })
+	return host
+}
+
 // routers are the IPv6 default routes.
 func routers(host platform.Snapshot) (r []platform.Route) {
 	for _, route := range host.Routes {
@@ -273,7 +293,7 @@ func routers(host platform.Snapshot) (r []platform.Route) {
 
 // apply makes the host and the path as plan wants them, and logs what changed in one line.
 func (d *daemon) apply(ctx context.Context, plan policy.Plan) error {
-	if reflect.DeepEqual(plan, d.plan) {
+	if reflect.DeepEqual(plan, d.plan) && (d.path == nil || d.path.config == d.Config) {
 		if d.path == nil {
 			return nil
 		}
@@ -288,6 +308,11 @@ func (d *daemon) apply(ctx context.Context, plan policy.Plan) error {
 		err = d.down()
 	case d.path == nil:
 		err = d.up(ctx, plan)
+	case plan.Host.TUN != was.Host.TUN:
+		was = policy.Plan{} // of the new device, all is to be said again
+		if err = d.down(); err == nil {
+			err = d.up(ctx, plan)
+		}
 	default:
 		err = d.swap(ctx, plan)
 	}
@@ -310,7 +335,7 @@ func (d *daemon) apply(ctx context.Context, plan policy.Plan) error {
 			d.Log.Warn(w)
 		}
 	}
-	if plan.On && plan.Uplink.Name != was.Uplink.Name {
+	if plan.On && plan.Uplink.Name != "" && plan.Uplink.Name != was.Uplink.Name {
 		d.warnOfFirewalls(ctx, plan)
 	}
 	return nil

@@ -291,6 +291,7 @@ func TestCheck(t *testing.T) {
 	for _, tt := range []struct{ name, toml, want string }{
 		{"all is there", configured, ""},
 		{"mode off needs nothing", "mode = 'off'", ""},
+		{"a plain translator", "interface.ipv4 = ''\nmap = [{ipv4 = '192.0.2.1', ipv6 = '2001:db8::1'}]", ""},
 		{"no address.ipv6", "", "address.ipv6 is not set: path kernel needs an IPv6 address or prefix that is routed to this host"},
 		{"a map that takes the host's own address", "address.ipv6 = '2001:db8:c1a7::/64'\n" +
 			"map = [{ipv4 = '192.0.2.1', ipv6 = '2001:db8:c1a7:0:64:402e:400:0'}]",

@@ -5,8 +5,10 @@ import (
 	"fmt"
 
 	"uclat/clat"
+	"uclat/clat/config"
 	"uclat/clat/datapath"
 	"uclat/clat/policy"
+	"uclat/clat/siit"
 	"uclat/cmd/internal/translation"
 	"uclat/platform"
 )
@@ -26,6 +28,7 @@ const maxEvents = 8
 type path struct {
 	tun    TUN
 	engine *datapath.Engine
+	config *config.Config // that it translates by
 	stop   context.CancelFunc
 	done   chan struct{}
 	served bool // the host was set up to use it
@@ -33,17 +36,17 @@ type path struct {
 
 // up opens the device, starts the path and sets the host. Packets meet a translator from the first on.
 func (d *daemon) up(ctx context.Context, plan policy.Plan) error {
-	t, err := translation.New(d.Config, plan.PREF64, plan.MTU6)
+	t, err := translator(d.Config, plan)
 	if err != nil {
 		return err
 	}
-	tun, err := d.openTUN(plan.Host.TUN, plan.MTU6)
+	tun, err := d.openTUN(plan.Host.TUN, plan.Host.MTU)
 	if err != nil {
 		return err
 	}
 	// Not ctx: the path outlives it until the host is put back.
 	run, stop := context.WithCancel(context.Background())
-	p := &path{tun: tun, engine: datapath.New(t), stop: stop, done: make(chan struct{})}
+	p := &path{tun: tun, engine: datapath.New(t), config: d.Config, stop: stop, done: make(chan struct{})}
 	d.path = p
 	events := make(chan datapath.Event, maxEvents)
 	p.engine.OnEvent = func(e datapath.Event) {
@@ -71,6 +74,11 @@ func (d *daemon) up(ctx context.Context, plan policy.Plan) error {
 	return err
 }
 
+// translator is the one that a plan for c needs.
+func translator(c *config.Config, plan policy.Plan) (*siit.Translator, error) {
+	return translation.New(c, plan.PREF64, plan.MTU6, plan.MTU4)
+}
+
 // openTUN opens the device. Where that fails at the start, somebody has to change something first: no waiting gives us a driver, the
 // permission to use it, or a name that is free.
 func (d *daemon) openTUN(name string, mtu int) (TUN, error) {
@@ -92,11 +100,12 @@ func (d *daemon) tryTUN() error {
 
 // swap changes a running path: first what it accepts, then what is sent to it.
 func (d *daemon) swap(ctx context.Context, plan policy.Plan) error {
-	t, err := translation.New(d.Config, plan.PREF64, plan.MTU6)
+	t, err := translator(d.Config, plan)
 	if err != nil {
 		return err
 	}
 	d.path.engine.Swap(t)
+	d.path.config = d.Config
 	return d.setHost(ctx, plan)
 }
 

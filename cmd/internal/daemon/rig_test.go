@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,6 +34,7 @@ type rig struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	ended  chan error
+	hup    chan os.Signal
 
 	host   *fakeHost
 	eyes   *fakeEyes
@@ -41,16 +43,17 @@ type rig struct {
 
 	mu         sync.Mutex
 	transcript []string
+	file       string // the configuration, as it is written down now
 }
 
 // newRig is a rig on host whose daemon does not run yet. With a finder where the configuration has no PREF64.
 func newRig(t *testing.T, toml string, host platform.Snapshot) (*rig, Options) {
 	t.Helper()
-	c, err := config.Parse("test.toml", []byte(toml))
+	r := &rig{t: t, ended: make(chan error, 1), hup: make(chan os.Signal, 1), file: toml}
+	c, err := r.read()
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, ended: make(chan error, 1)}
 	r.ctx, r.cancel = context.WithCancel(t.Context())
 	r.host = &fakeHost{rig: r}
 	r.eyes = &fakeEyes{now: host}
@@ -58,15 +61,35 @@ func newRig(t *testing.T, toml string, host platform.Snapshot) (*rig, Options) {
 	r.tuns = &fakeTUNs{rig: r}
 	o := Options{
 		Config: c, Log: r.logger(), Packets: r.logger().With("about", "packets"), Host: r.host, Eyes: r.eyes, OpenTUN: r.tuns.open,
+		Reload: r.hup, Reread: r.read,
+		Finders: func(c *config.Config) []discovery.Finder {
+			if len(c.PREF64.Prefixes) > 0 || c.Router() {
+				return nil
+			}
+			return []discovery.Finder{r.finder}
+		},
 		Obstacles: func(_ context.Context, tun, uplink string) ([]string, error) {
 			r.say("look for firewalls between %s and %s", tun, uplink)
 			return nil, nil
 		},
 	}
-	if len(c.PREF64.Prefixes) == 0 {
-		o.Finders = []discovery.Finder{r.finder}
-	}
 	return r, o
+}
+
+// read reads the configuration.
+func (r *rig) read() (*config.Config, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return config.Parse("test.toml", []byte(r.file))
+}
+
+// reload writes another configuration and says so, then waits until the daemon has nothing more to do for a second.
+func (r *rig) reload(toml string) {
+	r.mu.Lock()
+	r.file = toml
+	r.mu.Unlock()
+	r.hup <- syscall.SIGHUP
+	r.after(time.Second)
 }
 
 // run starts the daemon and waits until it has nothing more to do for a second.
@@ -117,13 +140,19 @@ func (r *rig) logger() *slog.Logger {
 	}}))
 }
 
+// forget returns what happened since the last time.
+func (r *rig) forget() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	got := r.transcript
+	r.transcript = nil
+	return got
+}
+
 // expect compares what happened since the last time.
 func (r *rig) expect(want ...string) {
 	r.t.Helper()
-	r.mu.Lock()
-	got := r.transcript
-	r.transcript = nil
-	r.mu.Unlock()
+	got := r.forget()
 	if diff := cmp.Diff(want, got); diff != "" {
 		r.t.Errorf("(-want +got)\n%s", diff)
 	}
@@ -133,6 +162,7 @@ func (r *rig) expect(want ...string) {
 type fakeHost struct {
 	*rig
 	mu   sync.Mutex
+	sets int // how often it was asked
 	is   string
 	fail func(want platform.HostConfig) error
 }
@@ -143,6 +173,7 @@ func (h *fakeHost) Set(ctx context.Context, want platform.HostConfig) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	h.sets++
 	if h.fail != nil {
 		if err := h.fail(want); err != nil {
 			h.say("host: %s: %v", hostText(want), err)
@@ -167,6 +198,13 @@ func (h *fakeHost) tamper() {
 	h.eyes.knock()
 }
 
+// asked is how often Set was called.
+func (h *fakeHost) asked() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.sets
+}
+
 func (h *fakeHost) failWith(fail func(want platform.HostConfig) error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -184,7 +222,14 @@ func hostText(h platform.HostConfig) string {
 			text += fmt.Sprintf(" metric %d mtu %d", r.Metric, r.MTU)
 		}
 	}
-	return text + fmt.Sprintf(", forward by %s %v <-> %v", h.Forward.Uplink, h.Forward.CLAT, h.Forward.PREF64)
+	if h.Forward == nil {
+		return text
+	}
+	text += fmt.Sprintf(", forward by %s %v <-> %v", h.Forward.Uplink, h.Forward.CLAT, h.Forward.PREF64)
+	if !h.Forward.RepliesOnly {
+		text += ", all of it"
+	}
+	return text
 }
 
 // fakeEyes see what they are told to see. Like platform/monitor they knock as soon as they watch.
@@ -206,7 +251,7 @@ func (e *fakeEyes) Watch(ctx context.Context, knock func()) error {
 	case err := <-blinded:
 		return err
 	case <-ctx.Done():
-		return nil
+		return ctx.Err() // which is nobody's fault
 	}
 }
 
@@ -224,24 +269,37 @@ func (e *fakeEyes) change(to platform.Snapshot, err error) {
 	e.knock()
 }
 
+// fakeFinder finds what it is told to find. It may be run again when it has ended.
 type fakeFinder struct {
-	mu     sync.Mutex
-	report func(discovery.Observation)
-	knocks int
+	mu      sync.Mutex
+	report  func(discovery.Observation)
+	running int
+	knocks  int
 }
 
 func (f *fakeFinder) Run(ctx context.Context, report func(discovery.Observation)) error {
 	f.mu.Lock()
 	f.report = report
+	f.running++
 	f.mu.Unlock()
 	<-ctx.Done()
-	return nil
+	f.mu.Lock()
+	f.running--
+	f.mu.Unlock()
+	return ctx.Err()
 }
 
 func (f *fakeFinder) Knock() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.knocks++
+}
+
+// runs is how many times it runs now.
+func (f *fakeFinder) runs() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.running
 }
 
 func (f *fakeFinder) knocked() int {

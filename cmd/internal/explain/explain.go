@@ -19,7 +19,7 @@ import (
 )
 
 // Explanation is what happens to packets from this host, or from a client behind it, to Address; or, where Address is an IPv6 address,
-// to packets that come from it.
+// to packets that come from it. Of a plain translator it is what becomes of Address at either end of a packet.
 type Explanation struct {
 	Schema  int        `json:"schema"`
 	Address netip.Addr `json:"address"`
@@ -29,11 +29,17 @@ type Explanation struct {
 	Why    string `json:"why,omitempty"`    // the drop reason in words
 
 	Translated *Translated `json:"translated,omitempty"`
-	MTU6       int         `json:"mtu6,omitempty"` // octets, of an IPv6 packet on the uplink
+	MTU6       int         `json:"mtu6,omitempty"` // octets, of an IPv6 packet on the uplink,
+	MTU4       int         `json:"mtu4,omitempty"` // and of the largest IPv4 packet that fits as one
 	Uplink     string      `json:"uplink,omitempty"`
 	PREF64     string      `json:"pref64,omitempty"` // the one in use
 	Source     string      `json:"source,omitempty"` // how it became known: configured or dns,
 	Origin     string      `json:"origin,omitempty"` // and from which resolver
+
+	// Of a plain translator only, and then there is nothing else but the first two.
+	AsDestination *Mapped `json:"as_destination,omitempty"`
+	AsSource      *Mapped `json:"as_source,omitempty"`
+	Route         string  `json:"route,omitempty"` // of this host to Address: only what is routed to the translator is translated
 }
 
 // Translated is a packet's addresses before and after.
@@ -44,15 +50,18 @@ type Translated struct {
 
 // Explain looks at address as the plan would have it, which must be on. host must hold the routes to address.
 func Explain(c *config.Config, plan policy.Plan, host platform.Snapshot, address netip.Addr) (Explanation, error) {
+	if c.Router() {
+		return explainRouter(c, plan, host, address)
+	}
 	x := Explanation{
-		Schema: 1, Address: address, MTU6: plan.MTU6, Uplink: plan.Uplink.Name, PREF64: plan.PREF64[0].String(),
+		Schema: 1, Address: address, MTU6: plan.MTU6, MTU4: min(plan.MTU4, plan.MTU6-20), Uplink: plan.Uplink.Name, PREF64: plan.PREF64[0].String(),
 		Source: plan.Source.String(), Origin: plan.Origin,
 	}
 	if native, ok := nativeRoute(c, host, address); ok && address.Is4() {
 		x.Native = native
 		return x, nil
 	}
-	t, err := translation.New(c, plan.PREF64, plan.MTU6)
+	t, err := translation.New(c, plan.PREF64, plan.MTU6, plan.MTU4)
 	if err != nil {
 		return x, err
 	}
@@ -60,18 +69,14 @@ func Explain(c *config.Config, plan policy.Plan, host platform.Snapshot, address
 	var p []byte
 	switch {
 	case address.Is4():
-		p = packet4(ours4, address)
+		p = packet(ours4, address)
 	case policy.CLAT(c).Contains(address):
 		x.Native = fmt.Sprintf("it is ours: address.ipv6 = %v stands for %v", c.Address.IPv6, c.Interface.IPv4)
 		return x, nil
 	default:
-		p = packet6(address, ours6)
+		p = packet(address, ours6)
 	}
-	var f frame.Frame
-	buf := make([]byte, frame.Headroom+len(p)+frame.Tailroom)
-	copy(buf[frame.Headroom:], p)
-	f.Wrap(buf, frame.Headroom, len(p))
-	r := t.Translate(&f, siit.NewScratch(0))
+	r := translate(t, p)
 	if r.Verdict != siit.Forward {
 		if address.Is6() && r.Reason == clat.DropNoMapping {
 			x.Native = "no NAT64 prefix or map covers it: it is native IPv6, which goes its own way"
@@ -84,6 +89,15 @@ func Explain(c *config.Config, plan policy.Plan, host platform.Snapshot, address
 	to, err2 := addresses(r.Out[0].Bytes())
 	x.Translated = &Translated{from, to}
 	return x, errors.Join(err1, err2)
+}
+
+// translate gives p to the translator, which leaves p as it is.
+func translate(t *siit.Translator, p []byte) siit.Result {
+	var f frame.Frame
+	buf := make([]byte, frame.Headroom+len(p)+frame.Tailroom)
+	copy(buf[frame.Headroom:], p)
+	f.Wrap(buf, frame.Headroom, len(p))
+	return t.Translate(&f, siit.NewScratch(0))
 }
 
 // ours is an address that is translated, of both families: the host's, or that of the first client behind it.
@@ -115,12 +129,7 @@ func nativeRoute(c *config.Config, host platform.Snapshot, address netip.Addr) (
 	if !c.Interface.DefaultRoute {
 		best = platform.Route{Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 1)}
 	}
-	found := false
-	for _, r := range host.Routes {
-		if r.Dst.Contains(address) && (r.Dst.Bits() > best.Dst.Bits() || r.Dst.Bits() == best.Dst.Bits() && r.Metric < best.Metric) {
-			best, found = r, true
-		}
-	}
+	best, found := bestRoute(host, address, best)
 	l, _ := host.Link(best.Link)
 	if !found || l.Name == c.Interface.Name {
 		return "", false
@@ -131,10 +140,27 @@ func nativeRoute(c *config.Config, host platform.Snapshot, address netip.Addr) (
 	return fmt.Sprintf("the route %v by %s is more specific than the CLAT's", best.Dst, l.Name), true
 }
 
+// bestRoute is the route to address that is better than best, as the kernel chooses; false where there is none.
+func bestRoute(host platform.Snapshot, address netip.Addr, best platform.Route) (_ platform.Route, found bool) {
+	for _, r := range host.Routes {
+		if r.Dst.Contains(address) && (r.Dst.Bits() > best.Dst.Bits() || r.Dst.Bits() == best.Dst.Bits() && r.Metric < best.Metric) {
+			best, found = r, true
+		}
+	}
+	return best, found
+}
+
 // The packets are the least that there is: a UDP header to port 33434, as traceroute sends.
 const udpLen = 8
 
 func udp() []byte { return []byte{0x82, 0x9a, 0x82, 0x9a, 0, udpLen, 0, 1} }
+
+func packet(src, dst netip.Addr) []byte {
+	if src.Is4() {
+		return packet4(src, dst)
+	}
+	return packet6(src, dst)
+}
 
 func packet4(src, dst netip.Addr) []byte {
 	p := make([]byte, 20, 20+udpLen)

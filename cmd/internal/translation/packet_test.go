@@ -94,3 +94,12 @@ func timeExceeded6(t *testing.T) []byte {
 	binary.BigEndian.PutUint16(p[42:], ^sum)
 	return p
 }
+
+// fragment4 is the first piece of an ICMP message of the host.
+func fragment4() []byte {
+	p := host4(64, 1, 1000, false)
+	p[6] = 0x20
+	p[10], p[11] = 0, 0
+	binary.BigEndian.PutUint16(p[10:], ^checksum.Sum(p[:20]))
+	return p
+}

@@ -18,7 +18,9 @@ func Table(c *config.Config, prefixes []pref64.Prefix) (*eam.Table, error) {
 		PREF64: prefixes, Self4: c.Interface.SelfIPv4,
 		RejectNonGlobal: c.Translate.WKPNonGlobal == config.ActionReject,
 	}
-	if host, one := c.Interface.Host(); one {
+	if c.Router() {
+		s.Role = eam.Router
+	} else if host, one := c.Interface.Host(); one {
 		s.Ours = []eam.Mapping{{IPv4: netip.PrefixFrom(host, 32), IPv6: policy.CLAT(c)}}
 	} else {
 		s.Ours = []eam.Mapping{{IPv4: c.Interface.IPv4, IPv6: c.Address.IPv6, Embed: true}}
@@ -33,14 +35,18 @@ func Table(c *config.Config, prefixes []pref64.Prefix) (*eam.Table, error) {
 	return t, nil
 }
 
-// New is the translator for a TUN whose device MTU is that of IPv6, as on path kernel. mtu6 is in octets.
-func New(c *config.Config, prefixes []pref64.Prefix, mtu6 int) (*siit.Translator, error) {
+// New is the translator between an IPv6 side that takes mtu6 octets and an IPv4 side that takes mtu4.
+func New(c *config.Config, prefixes []pref64.Prefix, mtu6, mtu4 int) (*siit.Translator, error) {
 	m, err := Table(c, prefixes)
 	if err != nil {
 		return nil, err
 	}
+	lowest := mtu6
+	if c.Translate.LowestIPv6MTU != 0 {
+		lowest = min(c.Translate.LowestIPv6MTU, mtu6)
+	}
 	t, err := siit.New(m, siit.Options{
-		MTU6: mtu6, MTU4: mtu6, LowestMTU6: min(c.Translate.LowestIPv6MTU, mtu6),
+		MTU6: mtu6, MTU4: mtu4, LowestMTU6: lowest,
 		Self4: c.Interface.SelfIPv4, Self6: c.SelfIPv6(),
 		UnmappedSource: c.Translate.UnmappedSource, NodeID: c.Translate.NodeIdentification,
 		TTLTransparent: c.Translate.TTLTransparent,
@@ -48,6 +54,8 @@ func New(c *config.Config, prefixes []pref64.Prefix, mtu6 int) (*siit.Translator
 		ClampMSS:     c.Translate.ClampMSS,
 		DropZeroUDP4: c.Translate.UDPZeroChecksum == config.ActionDrop,
 		PassZeroUDP6: c.Translate.UDP6ZeroChecksum == config.ActionPass,
+		Reassemble:   c.Translate.ICMPFragments == config.ActionReassemble,
+		Hairpin:      c.Translate.Hairpin,
 		NoErrors:     !c.Translate.ICMPErrors, Prohibited6: c.Translate.ICMPv6Prohibited,
 	})
 	if err != nil {

@@ -18,6 +18,7 @@ const (
 	prefix  = "address.ipv6 = '2001:db8:c1a7::/64'\n"
 	clients = "address.ipv6 = '2001:db8:c1a7::/96'\ninterface.ipv4 = '100.64.0.0/10'\n"
 	reject  = "translate.wkp-non-global = 'reject'\n"
+	router  = "interface.ipv4 = ''\nmap = [{ipv4 = '192.0.2.1', ipv6 = '2001:db8:9::1'}, {ipv4 = '198.18.0.0/24', ipv6 = '2001:db8:7::/120'}]\n"
 )
 
 func parse(t *testing.T, toml string) *config.Config {
@@ -60,6 +61,12 @@ func TestTable(t *testing.T) {
 			"2001:db8:c1a7::46 2001:db8:9::1"},
 		{"in both directions", one + "map = [{ipv4 = '198.51.100.10', ipv6 = '2001:db8:9::1'}]", "64:ff9b::/96", "2001:db8:9::1", "2001:db8:c1a7::46",
 			peer + " " + host},
+		{"a router: neither end is its own", router, "64:ff9b::/96", peer, "192.0.2.1", "64:ff9b::198.51.100.10 2001:db8:9::1"},
+		{"and back", router, "64:ff9b::/96", "2001:db8:9::1", "64:ff9b::198.51.100.10", "192.0.2.1 " + peer},
+		{"both by maps", router, "", "198.18.0.9", "192.0.2.1", "2001:db8:7::9 2001:db8:9::1"},
+		{"both by the PREF64", router, "64:ff9b::/96", peer, "203.0.113.7", "64:ff9b::198.51.100.10 64:ff9b::203.0.113.7"},
+		{"neither", router, "", peer, "192.0.2.1", "no-mapping"},
+		{"the router's own address is no source", router, "64:ff9b::/96", "100.64.46.5", "192.0.2.1", "source"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m, err := Table(parse(t, tt.config), prefixes(tt.pref64))
@@ -105,7 +112,7 @@ func TestTableRefuses(t *testing.T) {
 		{"a map that takes the host's own address", prefix + "map = [{ipv4 = '192.0.2.1', ipv6 = '2001:db8:c1a7:0:64:402e:400:0'}]", "",
 			"address mapping: 2001:db8:c1a7:0:64:402e:400:0/128 is mapped twice"},
 	} {
-		if _, err := New(parse(t, tt.config), prefixes(tt.pref64), 1500); err == nil || !strings.HasPrefix(err.Error(), tt.want) {
+		if _, err := New(parse(t, tt.config), prefixes(tt.pref64), 1500, 1500); err == nil || !strings.HasPrefix(err.Error(), tt.want) {
 			t.Errorf("%s: %v, want %s", tt.name, err, tt.want)
 		}
 	}
@@ -139,6 +146,10 @@ func TestOptions(t *testing.T) {
 			check: func(out []byte) bool { return len(out) == 40+1400 }},
 		{name: "though not of more than the uplink takes", config: "translate.lowest-ipv6-mtu = 9000", mtu6: 1400, packet: udp4(t, 64, 1400, false),
 			want: siit.Forward, check: func(out []byte) bool { return out[6] == 44 && len(out) <= 1400 }},
+		{name: "auto is as much", config: "translate.lowest-ipv6-mtu = 'auto'", packet: udp4(t, 64, 1480-20, false),
+			want: siit.Forward, check: func(out []byte) bool { return len(out) == 1500 }},
+		{name: "ICMP in fragments waits for the rest", packet: fragment4(), want: siit.Reassemble},
+		{name: "or is dropped", config: "translate.icmp-fragments = 'drop'", packet: fragment4(), want: siit.Drop, reason: clat.DropFragmentedICMP},
 		{name: "the traffic class is the TOS", packet: udp4(t, 64, 8, false), want: siit.Forward,
 			check: func(out []byte) bool { return out[0] == 0x62 && out[1] == 0xe0 }},
 		{name: "or 0", config: "translate.traffic-class = '0'", packet: udp4(t, 64, 8, false), want: siit.Forward,
@@ -172,17 +183,11 @@ func TestOptions(t *testing.T) {
 			if mtu6 == 0 {
 				mtu6 = 1500
 			}
-			tr, err := New(parse(t, one+tt.config), prefixes("64:ff9b::/96"), mtu6)
+			tr, err := New(parse(t, one+tt.config), prefixes("64:ff9b::/96"), mtu6, mtu6)
 			if err != nil {
 				t.Fatal(err)
 			}
-			var f frame.Frame
-			buf := make([]byte, frame.Headroom+len(tt.packet)+frame.Tailroom)
-			copy(buf[frame.Headroom:], tt.packet)
-			f.Wrap(buf, frame.Headroom, len(tt.packet))
-			s := siit.NewScratch(0)
-			s.Errors = 1
-			r := tr.Translate(&f, s)
+			r := translate(tr, tt.packet)
 			if r.Verdict != tt.want || r.Reason != tt.reason {
 				t.Fatalf("verdict %v, %v; want %v, %v", r.Verdict, r.Reason, tt.want, tt.reason)
 			}
@@ -190,5 +195,59 @@ func TestOptions(t *testing.T) {
 				t.Errorf("% x", r.Out[0].Bytes())
 			}
 		})
+	}
+}
+
+// translate is what becomes of one packet, with a budget for errors.
+func translate(tr *siit.Translator, p []byte) siit.Result {
+	f := new(frame.Frame)
+	buf := make([]byte, frame.Headroom+len(p)+frame.Tailroom)
+	copy(buf[frame.Headroom:], p)
+	f.Wrap(buf, frame.Headroom, len(p))
+	s := siit.NewScratch(0)
+	s.Errors = 1
+	return tr.Translate(f, s)
+}
+
+// What is said of either side's MTU is taken for that side.
+func TestMTUs(t *testing.T) {
+	for _, tt := range []struct {
+		name       string
+		mtu6, mtu4 int
+		packet     []byte
+		want       siit.Verdict
+	}{
+		{"to IPv4 of 1300 octets", 1500, 1300, ipv6(17, "64:ff9b::198.51.100.10", "2001:db8:c1a7::46", append([]byte{7: 1}, make([]byte, 1272)...)), siit.Forward},
+		{"one too many", 1500, 1300, ipv6(17, "64:ff9b::198.51.100.10", "2001:db8:c1a7::46", append([]byte{7: 1}, make([]byte, 1273)...)), siit.Reply},
+		{"to IPv6, which does not care for it", 1500, 1300, udp4(t, 64, 1460, true), siit.Forward},
+	} {
+		tr, err := New(parse(t, one), prefixes("64:ff9b::/96"), tt.mtu6, tt.mtu4)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := translate(tr, tt.packet); r.Verdict != tt.want {
+			t.Errorf("%s: verdict %v, want %v", tt.name, r.Verdict, tt.want)
+		}
+	}
+}
+
+// A router turns round what one mapped host sends to the IPv4 address of another, unless it is not to.
+func TestHairpin(t *testing.T) {
+	for _, tt := range []struct{ config, want string }{
+		{router, "64:ff9b::c000:201 2001:db8:7::9"},
+		{router + "translate.hairpin = false", "192.0.2.1 198.18.0.9"},
+	} {
+		tr, err := New(parse(t, tt.config), prefixes("64:ff9b::/96"), 1500, 1500)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := translate(tr, ipv6(17, "2001:db8:9::1", "64:ff9b::198.18.0.9", []byte{0, 53, 0x13, 0x88, 0, 8, 0, 1}))
+		if r.Verdict != siit.Forward {
+			t.Fatalf("%s: verdict %v, %v", tt.config, r.Verdict, r.Reason)
+		}
+		h, _ := siit.ReadHeader(r.Out[0].Bytes())
+		if got := h.Src.String() + " " + h.Dst.String(); got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.config, got, tt.want)
+		}
 	}
 }
