@@ -84,12 +84,12 @@ func (t *Table) Hairpin6(p *Pair6, src, dst [4]byte, embedded bool) clat.DropRea
 	if embedded {
 		behind, a, mapped, b = &p.Dst, dst, &p.Src, src
 	}
-	e := t.lookup4(b)
-	if e == nil {
-		return clat.DropNoMapping
-	}
-	e.to6(mapped, b)
 	if reason := t.embed(behind, a); reason != clat.DropNone {
+		return reason
+	}
+	if e := t.lookup4(b); e != nil {
+		e.to6(mapped, b)
+	} else if reason := t.embed(mapped, b); reason != clat.DropNone { // the translator's own error to a host with an address of the prefix
 		return reason
 	}
 	p.setDelta(src, dst)
@@ -233,10 +233,11 @@ func (t *Table) dst4(p *Pair4, a *[16]byte, ours side, embedded bool) clat.DropR
 		return clat.DropMulticast
 	case t.isOurs(*v4):
 		return clat.DropHairpin
-	case neverRemote(*v4):
-		return clat.DropNoMapping
 	}
 	p.Hairpin = ours == oursIsNeither && t.lookup4(*v4) != nil
+	if !p.Hairpin && neverRemote(*v4) {
+		return clat.DropNoMapping
+	}
 	return clat.DropNone
 }
 

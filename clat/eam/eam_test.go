@@ -234,6 +234,22 @@ func TestNoAllocation(t *testing.T) {
 			t.Errorf("%s: %v allocations", name, n)
 		}
 	}
+	t.Run("router", func(t *testing.T) {
+		m := table(t, routerSpec())
+		var six Pair6
+		var four Pair4
+		src, dst := a6("2001:db8:aaaa::"), a6("64:ff9b::192.0.2.2")
+		if n := testing.AllocsPerRun(100, func() {
+			if reason := m.To4(&four, &src, &dst, false); reason != clat.DropNone || !four.Hairpin {
+				t.Fatal(reason)
+			}
+			if reason := m.Hairpin6(&six, four.Src, four.Dst, false); reason != clat.DropNone {
+				t.Fatal(reason)
+			}
+		}); n != 0 {
+			t.Errorf("%v allocations", n)
+		}
+	})
 }
 
 func BenchmarkTable(b *testing.B) {
@@ -241,7 +257,7 @@ func BenchmarkTable(b *testing.B) {
 		name string
 		spec Spec
 		src  string
-	}{{"host", hostSpec(), "192.0.0.2"}, {"clients", clientsSpec("2001:db8:c::/64"), "100.64.1.2"}} {
+	}{{"host", hostSpec(), "192.0.0.2"}, {"clients", clientsSpec("2001:db8:c::/64"), "100.64.1.2"}, {"router", routerSpec(), "192.0.2.1"}} {
 		m := table(b, c.spec)
 		src := a4(c.src)
 		var six Pair6

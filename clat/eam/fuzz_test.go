@@ -196,6 +196,11 @@ func (m *model) counterpart(a netip.Addr) (other netip.Addr, mapped, ours bool) 
 
 // check holds what a lookup said of a packet against the model. src and dst are its addresses, gotSrc and gotDst what they became.
 func (m *model) check(t *testing.T, reason clat.DropReason, src, dst, gotSrc, gotDst netip.Addr, embedded bool) {
+	if m.Role == Router {
+		if why := m.routerRefuses(src, dst, embedded); (why == "") != (reason == clat.DropNone) {
+			t.Fatalf("%v to %v, embedded %v: %v, but the model says %q\n%+v", src, dst, embedded, reason, why, m.Spec)
+		}
+	}
 	switch reason {
 	case clat.DropNone:
 	case clat.DropSource, clat.DropMulticast, clat.DropNoMapping, clat.DropNonGlobal, clat.DropSpoofed, clat.DropHairpin:
@@ -212,28 +217,6 @@ func (m *model) check(t *testing.T, reason clat.DropReason, src, dst, gotSrc, go
 		fail(fmt.Sprintf("want %v to %v", wantSrc, wantDst))
 	}
 	if m.Role == Router {
-		self := netip.Addr{}
-		if m.Self4 != netip.IPv4Unspecified() {
-			self = m.Self4
-		}
-		src4, dst4 := src, dst
-		if src.Is6() {
-			src4, dst4 = wantSrc, wantDst
-		}
-		_, srcHasMap, _ := m.counterpart(src4)
-		switch {
-		case src4 == self || dst4 == self:
-			fail("one end is the translator itself")
-		case dst.IsMulticast() || dst == netip.MustParseAddr("255.255.255.255"):
-			fail("to a group")
-		case embedded:
-		case src.IsMulticast() || src.IsUnspecified() || src.IsLoopback() || src.Is6() && src.IsLinkLocalUnicast():
-			fail("illegal source")
-		case !mappedSrc && neverRemote(src4.As4()) || !mappedDst && neverRemote(dst4.As4()):
-			fail("no host has this address")
-		case src.Is6() && !mappedSrc && srcHasMap:
-			fail("the source poses as a host that has a mapping")
-		}
 		return
 	}
 	// One end is of those for whom we translate: the source of what a CLAT takes from IPv4, or a PLAT from IPv6; in a quote the other end.
@@ -319,14 +302,18 @@ func FuzzTable(f *testing.F) {
 		if n := len(w.all); n > 0 && raw&1 == 0 {
 			c4, c6 = within(w.all[int(raw>>2)%n].IPv4, c4.AsSlice()), within(w.all[int(raw>>2)%n].IPv6, c6.AsSlice())
 		}
-		if n := len(x.PREF64); n > 0 && raw&2 == 0 {
-			r6 = within(x.PREF64[int(raw>>2)%n].Prefix(), r6.AsSlice())
+		d6 := c6 // the client by the detour of a prefix
+		if n := len(x.PREF64); n > 0 {
+			d6 = to(behind(x.PREF64[int(raw>>2)%n]), c4)
+			if raw&2 == 0 {
+				r6 = within(x.PREF64[int(raw>>2)%n].Prefix(), r6.AsSlice())
+			}
 		}
 		for _, embedded := range []bool{false, true} {
 			for _, way := range [][2]netip.Addr{{c4, r4}, {r4, c4}} {
 				w.to6(t, m, way[0], way[1], embedded)
 			}
-			for _, way := range [][2]netip.Addr{{c6, r6}, {r6, c6}} {
+			for _, way := range [][2]netip.Addr{{c6, r6}, {r6, c6}, {c6, d6}, {d6, c6}, {r6, d6}} {
 				w.to4(t, m, way[0], way[1], embedded)
 			}
 		}
@@ -375,6 +362,7 @@ func (m *model) to4(t *testing.T, table *Table, src, dst netip.Addr, embedded bo
 		return
 	}
 	checkDelta(t, four.Delta, append(src.AsSlice(), dst.AsSlice()...), append(src4.AsSlice(), dst4.AsSlice()...))
+	m.checkHairpin(t, table, four, src, dst, embedded)
 	if !embedded {
 		if other != clat.DropNone || v4 != four.Dst {
 			t.Fatalf("%v to %v becomes %v to %v, but for a router the destination is %v, %v", src, dst, src4, dst4, v4, other)
@@ -469,14 +457,17 @@ func TestModel(t *testing.T) {
 		for _, e := range w.all {
 			c4, r4, c6 := within(e.IPv4, octets(4)), netip.AddrFrom4([4]byte(octets(4))), within(e.IPv6, octets(16))
 			r6 := netip.AddrFrom16([16]byte(octets(16)))
+			d6 := r6
 			if len(x.PREF64) > 0 {
-				r6 = within(x.PREF64[0].Prefix(), octets(16))
+				r6, d6 = within(x.PREF64[0].Prefix(), octets(16)), to(behind(x.PREF64[0]), c4)
 			}
 			for _, embedded := range []bool{false, true} {
 				w.to6(t, m, c4, r4, embedded)
 				w.to6(t, m, r4, c4, embedded)
 				w.to4(t, m, c6, r6, embedded)
 				w.to4(t, m, r6, c6, embedded)
+				w.to4(t, m, c6, d6, embedded)
+				w.to4(t, m, d6, c6, embedded)
 			}
 		}
 	}

@@ -71,7 +71,7 @@ func New(s Spec) (*Table, error) {
 		// Explicit mappings of others may lie in it, and win (RFC 7757, 3.2 has such an example).
 		for _, m := range s.Ours {
 			switch {
-			case !p.Prefix().Overlaps(m.IPv6):
+			case s.Role == Router || !p.Prefix().Overlaps(m.IPv6):
 			case p.Bits() <= m.IPv6.Bits():
 				return nil, fmt.Errorf("%v lies in the PREF64 %v, from which the NAT64 accepts nothing (RFC 6146, 3.5)", m.IPv6, p)
 			default:

@@ -75,10 +75,72 @@ func udpLite(y family, n int) []byte {
 	return u
 }
 
+// special is a kind that needs more than the host's translator.
+type special struct {
+	kind
+	router  bool
+	path    PathMTU
+	joined  bool
+	refused bool // the way out refuses what comes out
+}
+
+// onePath is a PathMTU that knows one.
+type onePath struct {
+	dst [16]byte
+	mtu int
+}
+
+func (p *onePath) MTU(dst [16]byte) (int, bool) { return p.mtu, dst == p.dst }
+
+func specials() (all []special) {
+	for _, k := range kinds() {
+		all = append(all, special{kind: k})
+	}
+	none, same, keep := frame.Offload{}, func(*Options) {}, func(o *Options) { o.Reassemble = true }
+	wide := func(o *Options) { o.LowestMTU6 = 1500 }
+	path := &onePath{peer6.As16(), 1400}
+	full := &onePath{peer6.As16(), 1500}
+	far1400 := &onePath{bob6.As16(), 1400}
+	y := families[1]
+	super := tcp(data(60000))
+	binary.BigEndian.PutUint16(super[16:], slowSum(pseudo(alice6, far, protoTCP, len(super))))
+	atomic, first := []extension{fragmentHeader(0, false, 7)}, []extension{fragmentHeader(0, true, 7)}
+	about := ip6{src: near, dst: bob6, next: protoUDP}.packet(seal(near, bob6, protoUDP, udp(data(1400))))[:600]
+	ptb := ip6{src: router, dst: near, next: protoICMPv6}.packet(seal(router, near, protoICMPv6, icmp(2, 0, 1400, about)))
+	return append(all,
+		special{kind: kind{"PathMTU46", from4(protoTCP, tcp(data(1428))), none, same, Forward, 1}, path: full},
+		special{kind: kind{"PathMTUExceeded46", from4(protoTCP, tcp(data(1428))), none, same, Reply, 1}, path: path},
+		special{kind: kind{"PathMTUFragmenting46", ip4{proto: 50}.packet(data(1460)), none, wide, Forward, 2}, path: path},
+		special{kind: kind{"Refused46", from4(protoUDP, udp(data(1452))), none, same, Reply, 1}, refused: true},
+		special{kind: kind{"Hairpin66", toBob(protoTCP, tcp(data(1400))), none, same, Forward, 1}, router: true},
+		special{kind: kind{"HairpinEcho66", toBob(protoICMPv6, icmp(128, 0, 7, data(56))), none, same, Forward, 1}, router: true},
+		special{kind: kind{"HairpinSuperTCP66", ip6{src: alice6, dst: far, next: protoTCP}.packet(super),
+			y.offload(protoTCP, frame.SegmentTCP, 1400), same, Forward, 1}, router: true},
+		special{kind: kind{"HairpinPacketTooBig66", ptb, none, same, Forward, 1}, router: true},
+		special{kind: kind{"HairpinExceeded66", toBob(50, data(1400)), none, same, Reply, 1}, router: true, path: far1400},
+		special{kind: kind{"HairpinRefused66", toBob(50, data(1400)), none, same, Reply, 1}, router: true, refused: true},
+		special{kind: kind{"HairpinJoined66", toBob(protoICMPv6, icmp(128, 0, 7, data(3992)), atomic...), none, same, Forward, 4},
+			router: true, joined: true},
+		special{kind: kind{"EchoFragment46", ip4{proto: protoICMP, mf: true}.packet(icmp(8, 0, 7, data(1440))), none, keep, Reassemble, 0}},
+		special{kind: kind{"EchoFragment64", ip6{next: protoICMPv6, extensions: first}.packet(icmp(129, 0, 7, data(1440))),
+			none, keep, Reassemble, 0}},
+		special{kind: kind{"Joined46", ip4{proto: protoICMP}.packet(seal(host4, peer4, protoICMP, icmp(8, 0, 7, data(3992)))),
+			none, same, Forward, 4}, joined: true},
+		special{kind: kind{"Joined64", ip6{next: protoICMPv6, extensions: atomic}.packet(seal(peer6, host6, protoICMPv6, icmp(129, 0, 7, data(3992)))),
+			none, same, Forward, 3}, joined: true},
+		special{kind: kind{"OwnEcho4", ping(host4, self4, 56), none, same, Reply, 1}},
+		special{kind: kind{"OwnEcho6", ping(stranger6, own6, 56), none, same, Reply, 1}, router: true},
+	)
+}
+
 // run is one translation as often as it is called. What it changes in place is put back each time, and no more: that counts, too.
-func (k kind) run(t testing.TB) func() {
+func (k special) run(t testing.TB) func() {
 	t.Helper()
 	tr, s := newTranslator(t, with(k.edit)), newScratch()
+	if k.router {
+		tr = newRouter(t, network{}, k.edit)
+	}
+	s.PathMTU = k.path
 	buf := make([]byte, frame.BufLen)
 	p := buf[frame.Headroom : frame.Headroom+len(k.in)]
 	copy(p, k.in)
@@ -89,9 +151,13 @@ func (k kind) run(t testing.TB) func() {
 			copy(p[c.from:c.to], k.in[c.from:c.to])
 		}
 		f.Wrap(buf, frame.Headroom, len(p))
-		f.Offload = k.offload
+		f.Offload, f.Joined = k.offload, k.joined
 		s.Errors = 1
-		if r := tr.Translate(f, s); r.Verdict != k.verdict || len(r.Out) != k.frames {
+		r := tr.Translate(f, s)
+		if k.refused {
+			r = tr.TooBig(r.Out[0], 1300, s)
+		}
+		if r.Verdict != k.verdict || len(r.Out) != k.frames {
 			t.Fatalf("verdict %d, reason %v, %d frames", r.Verdict, r.Reason, len(r.Out))
 		}
 		s.Reset()
@@ -120,7 +186,7 @@ func changes(a, b []byte) (all []span) {
 }
 
 func BenchmarkTranslate(b *testing.B) {
-	for _, k := range kinds() {
+	for _, k := range specials() {
 		b.Run(k.name, func(b *testing.B) {
 			step := k.run(b)
 			b.ReportAllocs()
@@ -132,7 +198,7 @@ func BenchmarkTranslate(b *testing.B) {
 }
 
 func TestNoAllocation(t *testing.T) {
-	for _, k := range kinds() {
+	for _, k := range specials() {
 		t.Run(k.name, func(t *testing.T) {
 			if n := testing.AllocsPerRun(100, k.run(t)); n != 0 {
 				t.Errorf("%v allocations", n)

@@ -17,7 +17,9 @@ type subject struct {
 	o       Options
 	network network
 	budget  int         // ICMP errors that may be sent about a packet
-	scratch [2]*Scratch // in step: whatever one has been through, the other has
+	paths   paths       // what is known of them
+	whole   bool        // what comes in was put together of fragments
+	scratch [3]*Scratch // the first two in step: whatever one has been through, the other has. The third is for what is refused
 	buf     [2][]byte
 }
 
@@ -27,7 +29,7 @@ func newSubject(t testing.TB, n network, o Options) *subject {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &subject{Translator: tr, o: o, network: n, budget: 1, scratch: [2]*Scratch{NewScratch(7), NewScratch(7)}}
+	return &subject{Translator: tr, o: o, network: n, budget: 1, scratch: [3]*Scratch{NewScratch(7), NewScratch(7), NewScratch(7)}}
 }
 
 // check translates p twice, over different garbage around it and at different places of the scratch, and looks at what becomes of it.
@@ -39,7 +41,7 @@ func (u *subject) check(t testing.TB, p []byte, o frame.Offload) Result {
 		u.scratch[1].Reset()
 	}
 	var results [2]Result
-	for i, s := range u.scratch {
+	for i, s := range u.scratch[:2] {
 		results[i] = u.translate(t, i, p, o, s)
 	}
 	r, again := results[0], results[1]
@@ -53,18 +55,26 @@ func (u *subject) check(t testing.TB, p []byte, o frame.Offload) Result {
 		}
 	}
 	spent := u.budget - u.scratch[0].Errors
-	if reply := r.Verdict == Reply; spent != 0 && !reply || spent != 1 && reply {
+	if reply := r.Verdict == Reply && r.Reason != clat.DropNone; spent != 0 && !reply || spent != 1 && reply {
 		t.Fatalf("verdict %d, and %d errors off the budget", r.Verdict, spent)
 	}
+	u.checkLearned(t, r, p)
 	switch r.Verdict {
 	case Drop:
 		if r.Reason == clat.DropNone || r.Reason >= clat.NumDropReasons || len(r.Out) != 0 {
 			t.Fatalf("%+v", r)
 		}
 	case Reply:
-		u.checkReply(t, r, p, o)
+		if r.Reason == clat.DropNone {
+			u.checkEcho(t, r, p, o)
+		} else {
+			u.checkReply(t, r, p, o)
+		}
 	case Forward:
 		u.checkForwarded(t, r, p, o)
+		u.refuse(t, r, p)
+	case Reassemble:
+		u.checkFragment(t, r, p)
 	default:
 		t.Fatalf("verdict %d", r.Verdict)
 	}
@@ -102,13 +112,17 @@ func (u *subject) translate(t testing.TB, run int, p []byte, o frame.Offload, s 
 	u.buf[run] = buf
 	f := new(frame.Frame)
 	f.Wrap(buf[guard:len(buf)-guard:len(buf)-guard], frame.Headroom, len(p))
-	f.Offload = o
-	s.Errors = u.budget
+	f.Offload, f.Joined = o, u.whole
+	s.Errors, s.PathMTU = u.budget, u.paths
 	if !s.Ready() {
 		t.Fatal("the scratch is not ready after a Reset")
 	}
+	s.Learned = s.Learned[:0]
 	r := u.Translate(f, s)
-	if len(r.Out) > maxOut || o.GSO == frame.NotSegmented && len(r.Out) > 64 {
+	if s.hairpin {
+		t.Fatal("the next packet would be taken for a hairpin")
+	}
+	if len(r.Out) > maxOut || o.GSO == frame.NotSegmented && !u.whole && len(r.Out) > 64 {
 		t.Fatalf("%d frames", len(r.Out))
 	}
 	if !bytes.Equal(buf[:guard], front[:guard]) || !bytes.Equal(buf[len(buf)-guard:], behind[:guard]) {
@@ -150,6 +164,10 @@ func (u *subject) checkReply(t testing.TB, r Result, p []byte, o frame.Offload) 
 	if !ok {
 		t.Fatalf("an answer to what cannot be read: %v", r.Reason)
 	}
+	if u.turned(in, r.Reason) {
+		u.checkTurnedReply(t, r, in, o)
+		return
+	}
 	q := parse(t, r.Out[0].Bytes())
 	self, limit, room := u.o.Self4, 576, 20+8
 	if in.version == 6 {
@@ -176,11 +194,15 @@ func (u *subject) checkReply(t testing.TB, r Result, p []byte, o frame.Offload) 
 	}
 	switch got := (answer{r.Reason, q.payload[0], q.payload[1]}); {
 	case in.version == 4 && got == answer{clat.DropTooBig, 3, 4}:
-		if !in.df || word >= wire || word < 1252 || word > u.o.MTU6-20 {
+		way := u.limit(u.network.to6(in.dst)) - 20
+		if in.isFragment() {
+			way -= 8
+		}
+		if !in.df || word >= wire || word != way {
 			t.Fatalf("MTU %d for a packet of %d", word, wire)
 		}
 	case in.version == 6 && got == answer{clat.DropTooBig, 2, 0}:
-		if word >= wire || word < 1280 || word > max(1280, u.o.MTU4+20) {
+		if word >= wire || word < 1280 || word > max(1280, u.o.MTU4+20) || u.whole {
 			t.Fatalf("MTU %d for a packet of %d", word, wire)
 		}
 	case in.version == 6 && got == answer{clat.DropSourceRoute, 4, 0}:
@@ -216,11 +238,16 @@ func (u *subject) checkForwarded(t testing.TB, r Result, p []byte, o frame.Offlo
 		return
 	}
 	out := u.join(t, in, r.Out)
-	if out.version == in.version {
-		t.Fatalf("IPv%d became IPv%d", in.version, out.version)
+	turned := u.hairpin(in)
+	if (out.version == in.version) != turned {
+		t.Fatalf("IPv%d became IPv%d: %v", in.version, out.version, in)
 	}
 	if in.isICMP() && in.isError() {
-		u.checkError(t, in, out)
+		if turned {
+			u.checkTurnedError(t, in, out)
+		} else {
+			u.checkError(t, in, out)
+		}
 		return
 	}
 	if limit := in.total + 28*(out.version-4)/2; len(r.Out) == 1 && out.total > limit {
@@ -231,7 +258,11 @@ func (u *subject) checkForwarded(t testing.TB, r Result, p []byte, o frame.Offlo
 	if len(r.Out) > 1 {
 		wire = out.total
 	}
-	u.checkHeader(t, in, out, u.network.to4(in.src), wire)
+	if turned {
+		u.checkTurnedHeader(t, in, out)
+	} else {
+		u.checkHeader(t, in, out, u.network.to4(in.src), wire)
+	}
 	if out.promised() != in.promised() {
 		t.Fatalf("%d octets of payload became %d", in.promised(), out.promised())
 	}
@@ -262,7 +293,9 @@ func (u *subject) checkMayPass(t testing.TB, in received, p []byte, o frame.Offl
 		what string
 	}{
 		{in.total > len(p), "truncated"},
-		{in.ttl <= hop, "TTL"},
+		{in.ttl <= hop || in.ttl <= 2*hop && u.hairpin(in), "TTL"},
+		{in.version == 6 && u.network.detour(in.src), "a source that poses as a host with a mapping"},
+		{in.src == u.o.Self4 || in.dst == u.o.Self4 || u.network.to4(in.src) == u.o.Self4 || u.network.to4(in.dst) == u.o.Self4, "our own address"},
 		{in.proto == 2, "IGMP"},
 		{in.isICMP() && in.isFragment(), "fragmented ICMP"},
 		{in.version == 4 && in.proto == protoICMPv6 || in.version == 6 && in.proto == protoICMP, "ICMP of the other family"},
@@ -320,17 +353,17 @@ func (u *subject) join(t testing.TB, in received, frames []*frame.Frame) receive
 	if len(frames) == 1 {
 		return out
 	}
-	if in.version == 4 && in.df || in.version == 6 && in.total > 1280 {
+	if in.version == 4 && in.df || in.version == 6 && (out.version == 4 && in.total > 1280 && !u.whole || out.version == 6 && !in.fragmentHeader) {
 		t.Fatalf("fragments of %v", in)
 	}
 	whole, limit := 20+in.promised(), u.o.MTU4
-	if in.version == 4 {
-		whole, limit = 40+in.promised(), u.o.LowestMTU6
+	if out.version == 6 {
+		whole, limit = 40+in.promised(), min(u.o.LowestMTU6, u.limit(out.dst))
 		if in.isFragment() {
 			whole += 8
 		}
 	}
-	if whole <= limit || len(frames) > 64 {
+	if whole <= limit || len(frames) > 64 && !u.whole {
 		t.Fatalf("%d pieces of %d octets, where %d may leave at once", len(frames), whole, limit)
 	}
 	out.joined, out.payload = true, nil
@@ -392,10 +425,10 @@ func (u *subject) checkSizes(t testing.TB, in received, frames []*frame.Frame, o
 		limit := u.o.MTU4
 		switch {
 		case out.version == 4:
-		case in.df:
-			limit = u.o.MTU6
+		case in.df, in.version == 6 && !in.fragmentHeader: // what had no fragment header in 1280 octets or less is not too long at all
+			limit = u.limit(out.dst)
 		default:
-			limit = u.o.LowestMTU6
+			limit = min(u.o.LowestMTU6, u.limit(out.dst))
 		}
 		if wire := f.WireLen(out.head + transportHeader(out)); wire > limit {
 			t.Fatalf("%d octets, at most %d may leave", wire, limit)
@@ -473,93 +506,4 @@ func (u *subject) checkOffload(t testing.TB, got, was frame.Offload, out receive
 	if used && (out.isFragment() || out.proto != protoTCP && out.proto != protoUDP) {
 		t.Fatalf("%+v for %v", got, out)
 	}
-}
-
-// sumAt is where proto has its checksum over the addresses; -1: nowhere.
-func sumAt(proto uint8) int {
-	if proto == 33 || proto == 136 { // DCCP, UDP-Lite
-		return 6
-	}
-	return field(proto)
-}
-
-// checkMessage compares a message with what was made of it. was and is say whether the checksum is finished.
-func (u *subject) checkMessage(t testing.TB, in, out received, was, is frame.Checksum) {
-	at := sumAt(in.proto)
-	if in.offset > 0 || at < 0 {
-		if !bytes.Equal(out.payload, in.payload) {
-			t.Fatalf("payload %x became %x", in.payload, out.payload)
-		}
-		return
-	}
-	want := bytes.Clone(in.payload)
-	if in.isICMP() {
-		want[0] = map[uint8]uint8{8: 128, 0: 129, 128: 8, 129: 0}[want[0]]
-	}
-	if mss := min(u.o.MTU6-60, u.o.MTU4-40); in.proto == protoTCP && u.o.ClampMSS && !in.isFragment() {
-		if o := offeredMSS(want); o != nil && int(binary.BigEndian.Uint16(o)) > mss {
-			binary.BigEndian.PutUint16(o, uint16(mss))
-		}
-	}
-	copy(want[at:at+2], out.payload[at:])
-	if !bytes.Equal(out.payload, want) {
-		t.Fatalf("more has changed than may: %x\nbecame %x\nwant   %x", in.payload, out.payload, want)
-	}
-	if in.proto == protoUDP && was != frame.ChecksumPartial && binary.BigEndian.Uint16(in.payload[at:]) == 0 {
-		u.checkZeroUDP(t, in, out)
-		return
-	}
-	if before, after := residue(in, in.payload, was), residue(out, out.payload, is); before != after {
-		t.Fatalf("checksum was off by %#04x and is by %#04x", before, after)
-	}
-	if sum := binary.BigEndian.Uint16(out.payload[at:]); sum == 0 && (in.proto == protoUDP || in.proto == 136) && is != frame.ChecksumPartial {
-		t.Fatal("a checksum became none")
-	}
-	if in.isICMP() && residue(out, out.payload, is) != 0 {
-		t.Fatal("a damaged ICMP message was let through")
-	}
-}
-
-// checkZeroUDP: a datagram that came without a checksum gets one in IPv6, and stays without in IPv4.
-func (u *subject) checkZeroUDP(t testing.TB, in, out received) {
-	n := int(binary.BigEndian.Uint16(in.payload[4:]))
-	switch sum := binary.BigEndian.Uint16(out.payload[6:]); {
-	case in.version == 6 && (sum != 0 || !u.o.PassZeroUDP6):
-		t.Fatalf("checksum %#04x where there was none", sum)
-	case in.version == 4 && (u.o.DropZeroUDP4 || in.isFragment() || n < 8 || n > len(in.payload)):
-		t.Fatalf("forwarded without a checksum: %v", in)
-	case in.version == 4 && slowSum(pseudo(out.src, out.dst, protoUDP, n), out.payload[:n]) != 0xffff:
-		t.Fatalf("computed checksum %#04x is wrong", sum)
-	}
-}
-
-// offeredMSS is the value of the MSS option of a SYN (RFC 9293, 3.2), nil where there is none among options that are in order.
-func offeredMSS(p []byte) []byte {
-	if p[13]&2 == 0 {
-		return nil
-	}
-	for o := p[20 : p[12]>>4*4]; len(o) > 0 && o[0] != 0; {
-		switch {
-		case o[0] == 1:
-			o = o[1:]
-			continue
-		case len(o) < 2 || o[1] < 2 || int(o[1]) > len(o):
-			return nil
-		case o[0] == 2 && o[1] == 4:
-			return o[2:4]
-		}
-		o = o[o[1]:]
-	}
-	return nil
-}
-
-// residue is by how much the checksum of a message is wrong: 0 for a right one. What is the same before and after cancels out, so it
-// may be taken over a part of the message.
-func residue(r received, message []byte, state frame.Checksum) uint16 {
-	header := pseudo(r.src, r.dst, r.proto, r.promised())
-	if state == frame.ChecksumPartial {
-		is, should := binary.BigEndian.Uint16(message[field(r.proto):]), slowSum(header)
-		return uint16((uint32(is) + 0xffff - uint32(should)) % 0xffff)
-	}
-	return ^slowSum(header, message) % 0xffff
 }

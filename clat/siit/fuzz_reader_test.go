@@ -11,15 +11,20 @@ import (
 	"uclat/clat/pref64"
 )
 
-// network is the addresses that a subject knows: one host, or the clients of 100.64.0.0/10, and all others behind a NAT64 prefix.
+// network is the addresses that a subject knows: one host, or the clients of 100.64.0.0/10, and all others behind a NAT64 prefix. A router
+// has both as mapped hosts, and two more.
 type network struct {
-	plat, clients, rejectNonGlobal bool
-	nat64                          netip.Prefix // zero: 64:ff9b::/96
+	plat, clients, rejectNonGlobal, router bool
+	nat64                                  netip.Prefix // zero: 64:ff9b::/96
 }
 
 var (
 	clients4 = netip.MustParsePrefix("100.64.0.0/10")
 	clients6 = netip.MustParsePrefix("2001:db8:c::/64")
+
+	// Two IPv6 hosts that have a mapping each.
+	alice4, alice6 = netip.MustParseAddr("185.0.2.1"), netip.MustParseAddr("2001:db8:a::1")
+	bob4, bob6     = netip.MustParseAddr("185.0.2.2"), netip.MustParseAddr("2001:db8:b::2")
 )
 
 func (n network) prefix() netip.Prefix {
@@ -39,6 +44,9 @@ func (n network) table(t testing.TB) *eam.Table {
 	if n.clients {
 		s.Ours = []eam.Mapping{{IPv4: clients4, IPv6: clients6, Embed: true}}
 	}
+	if n.router {
+		s.Role, s.Map, s.Ours = eam.Router, append(s.Ours, single(alice4, alice6), single(bob4, bob6)), nil
+	}
 	m, err := eam.New(s)
 	if err != nil {
 		t.Fatal(err)
@@ -46,9 +54,27 @@ func (n network) table(t testing.TB) *eam.Table {
 	return m
 }
 
+func single(v4, v6 netip.Addr) eam.Mapping {
+	return eam.Mapping{IPv4: netip.PrefixFrom(v4, 32), IPv6: netip.PrefixFrom(v6, 128)}
+}
+
+// mapped is whether a, of either family, is by a mapping and not by the prefix.
+func (n network) mapped(a netip.Addr) bool {
+	return a.IsValid() && (a.Is4() && !n.prefix().Contains(n.to6(a)) || a.Is6() && !n.prefix().Contains(a) && n.to4(a).IsValid())
+}
+
+// detour is whether a is the prefix's way to a host that has a mapping.
+func (n network) detour(a netip.Addr) bool {
+	return n.router && n.prefix().Contains(a) && n.mapped(n.to4(a))
+}
+
 // to6 is the IPv6 address that stands for a.
 func (n network) to6(a netip.Addr) netip.Addr {
 	switch {
+	case n.router && a == alice4:
+		return alice6
+	case n.router && a == bob4:
+		return bob6
 	case !n.clients && a == host4:
 		return host6
 	case n.clients && clients4.Contains(a):
@@ -60,6 +86,10 @@ func (n network) to6(a netip.Addr) netip.Addr {
 // to4 is the IPv4 address that a stands for; the zero Addr where it stands for none.
 func (n network) to4(a netip.Addr) netip.Addr {
 	switch {
+	case n.router && a == alice6:
+		return alice4
+	case n.router && a == bob6:
+		return bob4
 	case !n.clients && a == host6:
 		return host4
 	case n.clients && clients6.Contains(a):

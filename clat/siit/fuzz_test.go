@@ -30,26 +30,36 @@ const (
 	knobRawAddresses
 	knobRawSums
 	knobRawOffload
+	knobSIIT     // a plain router, where knobPLAT is for packets from one mapped host to another
+	knobStraight // without hairpins
+	knobPieces   // without reassembly
+
+	// Three bits are the targets' own. The others say what is known of paths, and what the way out takes.
+	knobsPath = 24
 )
 
 // fuzzer holds what is made once for all inputs of a target.
 type fuzzer struct {
 	tables  map[network]*eam.Table
-	scratch [2]*Scratch
+	scratch [3]*Scratch
 	buf     [2][]byte
 }
 
 func newFuzzer(t testing.TB) *fuzzer {
-	z := &fuzzer{tables: map[network]*eam.Table{}, scratch: [2]*Scratch{NewScratch(7), NewScratch(7)}}
+	z := &fuzzer{tables: map[network]*eam.Table{}, scratch: [3]*Scratch{NewScratch(7), NewScratch(7), NewScratch(7)}}
 	for i := range uint32(8) {
-		n := knobNetwork(i)
-		z.tables[n] = n.table(t)
+		for _, siit := range []uint32{0, knobSIIT} {
+			n := knobNetwork(i | siit)
+			z.tables[n] = n.table(t)
+		}
 	}
 	return z
 }
 
 func knobNetwork(knobs uint32) network {
-	return network{plat: knobs&knobPLAT != 0, clients: knobs&knobClients != 0, rejectNonGlobal: knobs&knobRejectNonGlobal != 0}
+	return network{
+		plat: knobs&knobPLAT != 0, clients: knobs&knobClients != 0, rejectNonGlobal: knobs&knobRejectNonGlobal != 0, router: knobs&knobSIIT != 0,
+	}
 }
 
 // check runs one input. MTUs out of bounds are brought within.
@@ -61,17 +71,24 @@ func (z *fuzzer) check(t *testing.T, p []byte, offload frame.Offload, knobs uint
 		TTLTransparent: knobs&knobTransparent != 0, DropZeroUDP4: knobs&knobDropZero4 != 0, PassZeroUDP6: knobs&knobPassZero6 != 0,
 		NoErrors: knobs&knobNoErrors != 0, NodeID: knobs&knobNodeID != 0, SetTOS: knobs&knobSetTOS != 0,
 		ClampMSS: knobs&knobClampMSS != 0, Prohibited6: knobs&knobProhibited6 != 0,
+		Hairpin: knobs&knobStraight == 0, Reassemble: knobs&knobPieces == 0,
 	}
 	o.LowestMTU6 = min(o.LowestMTU6, o.MTU6)
 	if knobs&knobNoUnmapped != 0 {
 		o.UnmappedSource = netip.Addr{}
 	}
 	n := knobNetwork(knobs)
+	if n.router {
+		o.Self6 = n.to6(self4)
+	}
 	tr, err := New(z.tables[n], o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	u := &subject{Translator: tr, o: o, network: n, budget: 1, scratch: z.scratch, buf: z.buf}
+	if path := knobs >> knobsPath; path > 0 {
+		u.paths = paths(1200 + 8*path)
+	}
 	if knobs&knobNoBudget != 0 {
 		u.budget = 0
 	}
@@ -84,6 +101,12 @@ func (n network) ends(version int) (src, dst netip.Addr) {
 	ours, peer := host4, netip.MustParseAddr("9.9.9.9")
 	if n.clients {
 		ours = netip.MustParseAddr("100.64.1.2")
+	}
+	if n.router && n.plat {
+		if version == 4 {
+			return alice4, bob4
+		}
+		return alice6, embedded(n.prefix(), bob4)
 	}
 	src, dst = ours, peer
 	if version == 6 {
@@ -160,7 +183,13 @@ func fuzzSeeds(f *testing.F, version int, add func(p []byte, o frame.Offload, kn
 			add(k.in, k.offload, 0)
 			add(k.in, k.offload, knobPLAT|knobClients|knobPassZero6|knobSetTOS)
 			add(k.in, k.offload, knobRawAddresses|knobNodeID|knobProhibited6)
+			add(k.in, k.offload, knobSIIT|20<<knobsPath)
+			add(k.in, k.offload, knobSIIT|knobPLAT|knobClampMSS|knobPassZero6|14<<knobsPath)
 		}
+	}
+	for _, p := range ownSeeds() {
+		add(p, frame.Offload{}, knobRawAddresses|knobClients)
+		add(p, frame.Offload{}, knobRawAddresses|knobSIIT|20<<knobsPath)
 	}
 	y := families[(version-4)/2]
 	add(y.partial(protoTCP, tcp(data(2000))), y.offload(protoTCP, frame.SegmentTCP, 700), knobClampMSS)
@@ -201,6 +230,21 @@ func fuzzSeeds(f *testing.F, version int, add func(p []byte, o frame.Offload, kn
 	group, neighbour := netip.MustParseAddr("ff02::1"), netip.MustParseAddr("fe80::1")
 	add(ip6{src: router, dst: group, next: protoUDP}.packet(udp(data(48))), frame.Offload{}, knobRawAddresses|knobProhibited6)
 	add(ip6{src: neighbour, next: protoICMPv6}.packet(icmp(3, 0, 0, quoted6())), frame.Offload{}, knobRawAddresses)
+}
+
+// ownSeeds are for the translator itself, or to be put together by it.
+func ownSeeds() [][]byte {
+	client := netip.MustParseAddr("100.64.1.2")
+	long := seal(client, peer4, protoICMP, icmp(8, 0, 1, data(2000)))
+	return [][]byte{
+		ip4{src: client, dst: self4, proto: protoICMP}.packet(seal(client, self4, protoICMP, icmp(8, 0, 1, data(56)))),
+		ip6{src: router, dst: host6, next: protoICMPv6}.packet(seal(router, host6, protoICMPv6, icmp(128, 0, 1, data(56)))),
+		ip6{src: alice6, dst: own6, next: protoICMPv6}.packet(seal(alice6, own6, protoICMPv6, icmp(128, 0, 1, data(56)))),
+		ip4{src: client, proto: protoICMP, mf: true, df: true, id: 9}.packet(long[:1480]),
+		ip4{src: client, proto: protoICMP, offset: 1480, id: 9}.packet(long[1480:]),
+		ip6{dst: clients6.Addr().Next(), next: protoICMPv6, extensions: []extension{fragmentHeader(0, true, 9)}}.packet(long[:1448]),
+		ip6{src: alice6, dst: far, next: protoICMPv6, extensions: []extension{fragmentHeader(1448, false, 9)}}.packet(long[1448:]),
+	}
 }
 
 // FuzzTo6 translates IPv4 packets.

@@ -5,7 +5,21 @@ package siit
 func (t *Translator) back(r Result, s *Scratch) Result {
 	if r.Verdict == Forward {
 		r = t.to6(r.Out[0], s) // it is one: to4 leaves it to us to fragment
+		if r.Verdict == Reply {
+			r = t.backReply(r, s)
+		}
 	}
 	s.hairpin = false
+	return r
+}
+
+// backReply translates an ICMPv4 error of ours about what is IPv4 only here: it goes to an IPv6 host.
+func (t *Translator) backReply(r Result, s *Scratch) Result {
+	six := t.to6(r.Out[0], s)
+	if six.Verdict != Forward {
+		s.Errors++ // it was not sent
+		return drop(r.Reason)
+	}
+	r.Out = six.Out
 	return r
 }

@@ -29,7 +29,7 @@ func (t *Translator) icmpError6(f *frame.Frame, h *header4, pair *eam.Pair6, to 
 	if t.map6(&inner, &in, s, true) != clat.DropNone {
 		return drop(clat.DropICMPInner)
 	}
-	if s.hairpin && h.src != in.dst { // from a router on the way, which has its own address (RFC 7757, 4.2.2)
+	if s.hairpin && h.src != in.dst && h.src != t.self4 { // from a router on the way, which has its own address (RFC 7757, 4.2.2)
 		if reason := t.m.To6(pair, h.src, h.dst, false); reason != clat.DropNone {
 			return drop(reason)
 		}

@@ -16,6 +16,7 @@ import (
 type datagram struct {
 	src, dst netip.Addr
 	src6     netip.Addr // instead of what stands for src: a router without an IPv4 address
+	dst6     netip.Addr // instead of what stands for dst: the prefix's way to a mapped host
 	tos, ttl uint8
 	id       uint32
 	df       bool   // IPv4
@@ -52,6 +53,9 @@ func (d datagram) packet(t testing.TB, n network, version int) []byte {
 		src, dst = n.to6(src), n.to6(dst)
 		if d.src6.IsValid() {
 			src = d.src6
+		}
+		if d.dst6.IsValid() {
+			dst = d.dst6
 		}
 	}
 	whole := d.content.octets(t, version, src, dst)

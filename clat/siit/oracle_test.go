@@ -40,8 +40,9 @@ func roll(n int) *dice {
 		MTU6: mtu6, MTU4: d.among(68, 75, 576, 1259, 1260, 1480, 1500, 9000), LowestMTU6: d.among(1280, 1280, min(mtu6, 1400), mtu6),
 		Self4: self4, Self6: host6, UnmappedSource: netip.MustParseAddr("192.0.0.8"),
 		NodeID: d.one(2), TTLTransparent: d.one(4), SetTOS: d.one(4), TOS: d.octet(), ClampMSS: d.one(2),
-		DropZeroUDP4: d.one(4), PassZeroUDP6: d.one(2),
+		DropZeroUDP4: d.one(4), PassZeroUDP6: d.one(2), Hairpin: d.one(2),
 	}
+	d.network.router = d.one(3)
 	return d
 }
 

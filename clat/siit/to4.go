@@ -37,7 +37,7 @@ func (t *Translator) to4(f *frame.Frame, s *Scratch) Result {
 		}
 		return drop(unmapped)
 	}
-	s.hairpin = pair.Hairpin && t.hairpin && h.next != protoICMPv6 // for ICMP, its type decides
+	s.hairpin = pair.Hairpin && t.hairpin && (h.next != protoICMPv6 || h.isFragment()) // for whole ICMP, its type decides
 	switch {
 	case reason == clat.DropSourceRoute:
 		return t.error6(f, &h, s, reason, icmp6ParameterProblem, 0, uint32(pointer))

@@ -10,7 +10,7 @@ import (
 
 // TooBig is for a translated IPv6 packet that the way out refused, because it takes no more than mtu octets; 0 where it did not say. That is
 // a Packet Too Big from our own link, and what a router's would do is done: the MTU is learned, and the sender is told (RFC 8201, 4).
-// What may be fragmented is not answered: the next one will be.
+// What may be fragmented is not answered: the next one will be. The caller makes sure that s.Ready holds.
 func (t *Translator) TooBig(f *frame.Frame, mtu int, s *Scratch) Result {
 	mtu = max(mtu, clat.MinMTU6)
 	var h header6
@@ -20,10 +20,10 @@ func (t *Translator) TooBig(f *frame.Frame, mtu int, s *Scratch) Result {
 	to := eam.Pair4{Src: t.self4}
 	if h.fragment || !t.errors4 || s.Errors <= 0 || h.next == protoICMPv6 && (f.Len() == h.hlen || isError6(f.Bytes()[h.hlen])) ||
 		t.m.Dst4(&to.Dst, &h.dst, &h.src) != clat.DropNone {
+		h.payload = firstSegment(f, h.hlen, h.next) - len6
 		t.learn(mtu, &h, s)
 		return drop(clat.DropTooBig)
 	}
-	s.Errors--
 	ptb := t.packetTooBig(f, &h, mtu, s)
 	outer := header6{src: h.dst, dst: h.src, hlen: len6, payload: ptb.Len() - len6, tclass: errorTOS, hops: errorTTL + t.hop, next: protoICMPv6}
 	r := t.icmpError4(ptb, &outer, &to, s, false)
@@ -33,6 +33,7 @@ func (t *Translator) TooBig(f *frame.Frame, mtu int, s *Scratch) Result {
 	if r.Verdict != Forward {
 		return drop(clat.DropTooBig)
 	}
+	s.Errors--
 	return Result{Verdict: Reply, Reason: clat.DropTooBig, Out: r.Out}
 }
 

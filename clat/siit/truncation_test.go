@@ -2,7 +2,9 @@ package siit
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"testing"
 
 	"uclat/clat/frame"
@@ -79,11 +81,52 @@ func samples(t testing.TB) (all []sample) {
 // strict are translators that do all they can, with the least and with usual MTUs.
 func strict(t testing.TB) []*subject {
 	t.Helper()
-	all := func(o *Options) { o.NodeID, o.ClampMSS, o.Prohibited6, o.PassZeroUDP6 = true, true, true, true }
+	all := func(o *Options) {
+		o.NodeID, o.ClampMSS, o.Prohibited6, o.PassZeroUDP6, o.Reassemble, o.Hairpin = true, true, true, true, true, true
+	}
+	way := newSubject(t, network{router: true}, with(func(o *Options) { all(o); o.Self6, o.MTU4 = own6, 1300 }))
+	way.paths = 1400
 	return []*subject{
 		newSubject(t, network{}, with(all)),
 		newSubject(t, network{}, with(func(o *Options) { all(o); o.MTU6, o.MTU4 = 1280, MinMTU4 })),
+		way,
 	}
+}
+
+// samples are those of the host, or of a router.
+func (u *subject) samples(t testing.TB) []sample {
+	if u.network.router {
+		return routerSamples()
+	}
+	return samples(t)
+}
+
+// routerSamples are hairpins, fragments of ICMP, and what is for the translator itself.
+func routerSamples() (all []sample) {
+	add := func(name string, p []byte) { all = append(all, sample{name: name, in: p}) }
+	add("hairpin UDP", toBob(protoUDP, udp(data(60))))
+	add("hairpin TCP", toBob(protoTCP, synWith(1, 3, 3, 7, 2, 4, 5, 0xb4, 4, 2, 1, 0)))
+	add("hairpin echo", toBob(protoICMPv6, icmp(128, 0, 7, data(60))))
+	add("hairpin, too long", toBob(protoUDP, udp(data(1440))))
+	add("hairpin fragment", toBob(50, data(1440), options8(protoDestOpts, 8), fragmentHeader(800, true, 7)))
+	add("hairpin fragment of an echo", toBob(protoICMPv6, icmp(128, 0, 7, data(56)), fragmentHeader(0, true, 7)))
+	for _, from := range []netip.Addr{bob6, host6, router} {
+		about := ip6{src: near, dst: bob6, next: protoUDP}.packet(seal(near, bob6, protoUDP, udp(data(100))))
+		m := icmp(1, 4, 16<<24, extended(about[:100], 128, structure(8)))
+		add("hairpin error of "+from.String(), ip6{src: from, dst: near, next: protoICMPv6}.packet(seal(from, near, protoICMPv6, m)))
+		about = ip6{src: near, dst: bob6, next: protoICMPv6, payload: 1460}.packet(icmp(128, 0, 7, data(64)))
+		m = icmp(2, 0, 1400, about)
+		add("hairpin Packet Too Big of "+from.String(), ip6{src: from, dst: near, next: protoICMPv6}.packet(seal(from, near, protoICMPv6, m)))
+	}
+	add("fragment of an echo 46", ip4{src: alice4, proto: protoICMP, mf: true, options: []byte{7, 7, 4, 0, 0, 0, 0, 0}}.packet(icmp(8, 0, 7, data(64))))
+	last := []extension{fragmentHeader(65504, false, 7)}
+	add("last fragment of an echo 64", ip6{src: peer6, dst: alice6, next: protoICMPv6, extensions: last}.packet(data(11)))
+	add("echo 4", ping(peer4, self4, 56))
+	add("echo 6", ping(stranger6, own6, 56))
+	seg := tcp(data(2600))
+	binary.BigEndian.PutUint16(seg[16:], slowSum(pseudo(alice6, far, protoTCP, len(seg))))
+	return append(all, sample{"hairpin super-packet", ip6{src: alice6, dst: far, next: protoTCP}.packet(seg),
+		families[1].offload(protoTCP, frame.SegmentTCP, 1300)})
 }
 
 // whole makes lengths and checksums of a mutilated packet agree with it again, so that the damage is seen deeper inside.
@@ -96,7 +139,7 @@ func whole(p []byte, o frame.Offload) []byte {
 // Every packet may end anywhere, by accident or by malice. Its first octets come alone, and all but its last.
 func TestTruncations(t *testing.T) {
 	for _, u := range strict(t) {
-		for _, c := range samples(t) {
+		for _, c := range u.samples(t) {
 			t.Run(fmt.Sprintf("MTU %d/%s", u.o.MTU4, c.name), func(t *testing.T) {
 				for n := range min(len(c.in), 128) + 1 {
 					for _, p := range [][]byte{c.in[:n], c.in[:len(c.in)-n]} {
