@@ -44,9 +44,7 @@ func (w *Worker) serve(l Lane) error {
 			var done int
 			done, v6, v4 = w.Process(rest, v6[:0], v4[:0])
 			rest = rest[done:]
-			if v4, err := w.write(l.V6, v6, clat.To6, v4); err != nil {
-				return err
-			} else if _, err = w.write(l.V4, v4, clat.To4, nil); err != nil {
+			if err := w.send(l, v6, v4); err != nil {
 				return err
 			}
 			w.Done()
@@ -57,9 +55,31 @@ func (w *Worker) serve(l Lane) error {
 	}
 }
 
-// write sends frames that went d, and counts those that the device refused. What is to be said to the senders of those that were too big is
-// appended to replies. It returns an error only when the device is gone.
-func (w *Worker) write(p Port, fs []*frame.Frame, d clat.Direction, replies []*frame.Frame) ([]*frame.Frame, error) {
+// send writes what goes each way, and then what is to be said to the senders of IPv6 packets that were too big: an IPv4 packet, or an IPv6
+// one to a host that the packet was sent back for.
+func (w *Worker) send(l Lane, v6, v4 []*frame.Frame) error {
+	replies, err := w.write(l.V6, v6, clat.To6)
+	if err != nil {
+		return err
+	}
+	var back []*frame.Frame
+	for _, f := range replies {
+		if f.Version() == 6 {
+			back = append(back, f)
+		} else {
+			v4 = append(v4, f)
+		}
+	}
+	if _, err = w.write(l.V6, back, clat.To6); err != nil {
+		return err
+	}
+	_, err = w.write(l.V4, v4, clat.To4)
+	return err
+}
+
+// write sends frames that went d, and counts those that the device refused. It returns what is to be said to the senders of those that were
+// too big, and an error only when the device is gone.
+func (w *Worker) write(p Port, fs []*frame.Frame, d clat.Direction) (replies []*frame.Frame, _ error) {
 	for len(fs) > 0 {
 		n, err := p.Write(fs)
 		switch {
@@ -68,10 +88,9 @@ func (w *Worker) write(p Port, fs []*frame.Frame, d clat.Direction, replies []*f
 		case errors.Is(err, os.ErrClosed):
 			return replies, fmt.Errorf("writing packets: %w", err)
 		}
-		refused := fs[min(n, len(fs)-1)]
 		var tooBig TooBig
 		if d == clat.To6 && errors.As(err, &tooBig) {
-			replies = append(replies, w.TooBig(refused, tooBig.MTU)...)
+			replies = append(replies, w.TooBig(fs[min(n, len(fs)-1)], tooBig.MTU)...)
 		} else {
 			w.counters.Drops[d][clat.DropWrite].Add(1)
 		}

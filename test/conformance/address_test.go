@@ -51,20 +51,27 @@ func extracted(t *testing.T, tr *translator, src net.IP) net.IP {
 	return forward(t, tr, build(t, &layers.IPv6{SrcIP: src, DstIP: farClient6}, &layers.UDP{})).src()
 }
 
+// bothWays wants 192.0.2.33 to be that address, and that address to be 192.0.2.33.
+func bothWays(t *testing.T, tr *translator, prefix, address string) {
+	t.Helper()
+	if got := embedded(t, tr, ip("192.0.2.33")); !got.Equal(ip(address)) {
+		t.Errorf("%s: 192.0.2.33 is %v, want %v", prefix, got, address)
+	}
+	if got := extracted(t, tr, ip(address)); !got.Equal(ip("192.0.2.33")) {
+		t.Errorf("%s: %v is %v, want 192.0.2.33", prefix, address, got)
+	}
+	// All bits of the prefix count.
+	for bit := range netip.MustParsePrefix(prefix).Bits() {
+		src := edited(ip(address), bit/8, ip(address)[bit/8]^(0x80>>(bit%8)))
+		dropped(t, tr, build(t, &layers.IPv6{SrcIP: src, DstIP: farClient6}, &layers.UDP{}), clat.DropNoMapping)
+	}
+}
+
 func TestAddressFormat(t *testing.T) {
 	t.Run("XLAT-6052-2.2-1", func(t *testing.T) {
 		for _, f := range formats {
-			tr := newTranslator(t, behind(f.prefix))
-			if got := embedded(t, tr, ip("192.0.2.33")); !got.Equal(ip(f.address)) {
-				t.Errorf("%s: 192.0.2.33 is %v, want %v", f.prefix, got, f.address)
-			}
-			if got := extracted(t, tr, ip(f.address)); !got.Equal(ip("192.0.2.33")) {
-				t.Errorf("%s: %v is %v, want 192.0.2.33", f.prefix, f.address, got)
-			}
-			// All bits of the prefix count.
-			for bit := range netip.MustParsePrefix(f.prefix).Bits() {
-				src := edited(ip(f.address), bit/8, ip(f.address)[bit/8]^(0x80>>(bit%8)))
-				dropped(t, tr, build(t, &layers.IPv6{SrcIP: src, DstIP: farClient6}, &layers.UDP{}), clat.DropNoMapping)
+			for _, role := range roles {
+				bothWays(t, newTranslator(t, behind(f.prefix), role), f.prefix, f.address)
 			}
 		}
 		for length := range 129 {
@@ -81,8 +88,10 @@ func TestAddressFormat(t *testing.T) {
 	ones := ip("203.255.255.254")
 	t.Run("XLAT-6052-2.2-2", func(t *testing.T) {
 		for _, f := range formats {
-			if got := embedded(t, newTranslator(t, behind(f.prefix)), ones); got[octetU] != 0 {
-				t.Errorf("%s: octet 8 of %v is not zero", f.prefix, got)
+			for _, role := range roles {
+				if got := embedded(t, newTranslator(t, behind(f.prefix), role), ones); got[octetU] != 0 {
+					t.Errorf("%s: octet 8 of %v is not zero", f.prefix, got)
+				}
 			}
 		}
 		// Of a prefix of 96 bits it is a part.
@@ -103,16 +112,18 @@ func TestAddressFormat(t *testing.T) {
 	t.Run("XLAT-6052-2.2-4", func(t *testing.T) {
 		for i, firstOfSuffix := range []int{9, 10, 11, 12, 13} {
 			f := formats[i]
-			tr := newTranslator(t, behind(f.prefix))
-			for at := firstOfSuffix; at < 16; at++ {
-				src := edited(ip(f.address), at, 0xff)
-				if got := extracted(t, tr, src); !got.Equal(ip("192.0.2.33")) {
-					t.Errorf("%s: %v is %v, want 192.0.2.33", f.prefix, net.IP(src), got)
+			for _, role := range roles {
+				tr := newTranslator(t, behind(f.prefix), role)
+				for at := firstOfSuffix; at < 16; at++ {
+					src := edited(ip(f.address), at, 0xff)
+					if got := extracted(t, tr, src); !got.Equal(ip("192.0.2.33")) {
+						t.Errorf("%s: %v is %v, want 192.0.2.33", f.prefix, net.IP(src), got)
+					}
 				}
+				// Octet 8 is no part of the suffix: what is not zero there is no such address.
+				src := edited(ip(f.address), octetU, 1)
+				dropped(t, tr, build(t, &layers.IPv6{SrcIP: src, DstIP: farClient6}, &layers.UDP{}), clat.DropNoMapping)
 			}
-			// Octet 8 is no part of the suffix: what is not zero there is no such address.
-			src := edited(ip(f.address), octetU, 1)
-			dropped(t, tr, build(t, &layers.IPv6{SrcIP: src, DstIP: farClient6}, &layers.UDP{}), clat.DropNoMapping)
 		}
 	})
 }
@@ -156,6 +167,26 @@ var besideNonGlobal = []string{
 // wellKnown is a behind 64:ff9b::/96.
 func wellKnown(a net.IP) net.IP { return append(ip("64:ff9b::")[:12:12], a...) }
 
+// refusesNonGlobal: no packet from or to a non-global address behind the well-known prefix passes, and those beside all pass.
+func refusesNonGlobal(t *testing.T, tr *translator) {
+	t.Helper()
+	for _, block := range nonGlobal {
+		for _, a := range []net.IP{ip(block.first), ip(block.last)} {
+			there := build(t, &layers.IPv4{DstIP: a}, &layers.UDP{})
+			if block.reason == clat.DropMulticast {
+				dropped(t, tr, there, block.reason)
+			} else {
+				answered(t, tr, there, block.reason).icmp(t).is(t, 3, 13, 0)
+			}
+			dropped(t, tr, build(t, &layers.IPv6{SrcIP: wellKnown(a)}, &layers.UDP{}), clat.DropNonGlobal)
+		}
+	}
+	for _, a := range besideNonGlobal {
+		forward(t, tr, build(t, &layers.IPv4{DstIP: ip(a)}, &layers.UDP{})).fromTo(t, client6, wellKnown(ip(a)))
+		forward(t, tr, build(t, &layers.IPv6{SrcIP: wellKnown(ip(a))}, &layers.UDP{})).fromTo(t, ip(a), client4)
+	}
+}
+
 func TestWellKnownPrefix(t *testing.T) {
 	t.Run("XLAT-6052-2.1-1", func(t *testing.T) {
 		for _, length := range []int{32, 40, 48, 56, 64} {
@@ -175,24 +206,11 @@ func TestWellKnownPrefix(t *testing.T) {
 	})
 
 	t.Run("XLAT-6052-3.1-1", func(t *testing.T) {
-		tr := newTranslator(t, strict)
-		for _, block := range nonGlobal {
-			for _, a := range []net.IP{ip(block.first), ip(block.last)} {
-				there := build(t, &layers.IPv4{DstIP: a}, &layers.UDP{})
-				if block.reason == clat.DropMulticast {
-					dropped(t, tr, there, block.reason)
-				} else {
-					answered(t, tr, there, block.reason).icmp(t).is(t, 3, 13, 0)
-				}
-				dropped(t, tr, build(t, &layers.IPv6{SrcIP: wellKnown(a)}, &layers.UDP{}), clat.DropNonGlobal)
-			}
-		}
-		for _, a := range besideNonGlobal {
-			forward(t, tr, build(t, &layers.IPv4{DstIP: ip(a)}, &layers.UDP{})).fromTo(t, client6, wellKnown(ip(a)))
-			forward(t, tr, build(t, &layers.IPv6{SrcIP: wellKnown(ip(a))}, &layers.UDP{})).fromTo(t, ip(a), client4)
+		for _, role := range roles {
+			refusesNonGlobal(t, newTranslator(t, strict, role))
 		}
 		// Behind a prefix of the network's own, what is within is the network's business.
-		tr = newTranslator(t, strict, behind("2001:db8:122:344::/96"))
+		tr := newTranslator(t, strict, behind("2001:db8:122:344::/96"))
 		if got := embedded(t, tr, ip("10.0.0.1")); !got.Equal(ip("2001:db8:122:344::10.0.0.1")) {
 			t.Errorf("10.0.0.1 is %v", got)
 		}
@@ -267,23 +285,31 @@ func TestWellKnownPrefix(t *testing.T) {
 
 func TestEmbeddedSource(t *testing.T) {
 	t.Run("XLAT-6052-5.1-1", func(t *testing.T) {
-		tr := newTranslator(t, func(_ *siit.Options, s *eam.Spec) {
+		many := func(_ *siit.Options, s *eam.Spec) {
 			s.Ours = append(s.Ours, mapping("100.64.0.0/24", "2001:db8:1:3::/120"))
-		})
-		for _, src := range []string{
-			"0.0.0.0", "0.255.255.255", "127.0.0.1", "127.255.255.255", "169.254.0.0", "169.254.255.255", "192.0.0.0", "192.0.0.7",
-			"224.0.0.0", "239.255.255.255", "240.0.0.0", "255.255.255.255",
-			client4.String(), self4.String(), "100.64.0.0", "100.64.0.255", // ours, and the translator's
-		} {
-			dropped(t, tr, build(t, &layers.IPv6{SrcIP: wellKnown(ip(src))}, &layers.UDP{}), clat.DropSpoofed)
-			dropped(t, tr, build(t, &layers.IPv6{SrcIP: wellKnown(ip(src))}, icmp6(128, 0, 1)), clat.DropSpoofed)
 		}
-		for _, src := range []string{
-			"1.0.0.0", "126.255.255.255", "128.0.0.0", "169.253.255.255", "169.255.0.0", "192.0.0.9", "223.255.255.255",
-		} {
-			forward(t, tr, build(t, &layers.IPv6{SrcIP: wellKnown(ip(src))}, &layers.UDP{})).fromTo(t, ip(src), client4)
+		for _, role := range roles {
+			refusesEmbedded(t, newTranslator(t, many, role))
 		}
 	})
+}
+
+// refusesEmbedded: what no remote host has is no source behind the prefix, and its neighbours are.
+func refusesEmbedded(t *testing.T, tr *translator) {
+	t.Helper()
+	for _, src := range []string{
+		"0.0.0.0", "0.255.255.255", "127.0.0.1", "127.255.255.255", "169.254.0.0", "169.254.255.255", "192.0.0.0", "192.0.0.7",
+		"224.0.0.0", "239.255.255.255", "240.0.0.0", "255.255.255.255",
+		client4.String(), self4.String(), "100.64.0.0", "100.64.0.255", // ours, and the translator's
+	} {
+		dropped(t, tr, build(t, &layers.IPv6{SrcIP: wellKnown(ip(src))}, &layers.UDP{}), clat.DropSpoofed)
+		dropped(t, tr, build(t, &layers.IPv6{SrcIP: wellKnown(ip(src))}, icmp6(128, 0, 1)), clat.DropSpoofed)
+	}
+	for _, src := range []string{
+		"1.0.0.0", "126.255.255.255", "128.0.0.0", "169.253.255.255", "169.255.0.0", "192.0.0.9", "223.255.255.255",
+	} {
+		forward(t, tr, build(t, &layers.IPv6{SrcIP: wellKnown(ip(src))}, &layers.UDP{})).fromTo(t, ip(src), client4)
+	}
 }
 
 func TestExplicitMappings(t *testing.T) {
@@ -307,7 +333,6 @@ func TestExplicitMappings(t *testing.T) {
 		}
 		// A CLAT is one such mapping, and the peer goes by RFC 6052.
 		thereAndBack(newTranslator(t), "192.0.0.1", "2001:db8:1:2::c1a7", "198.51.100.5", "64:ff9b::198.51.100.5")
-		tr := newTranslator(t, eamt)
 		for _, m := range []struct{ v4, v6 string }{
 			{"192.0.2.2", "2001:db8:bbbb::b"},
 			{"192.0.2.16", "2001:db8:cccc::"},
@@ -324,10 +349,12 @@ func TestExplicitMappings(t *testing.T) {
 			{"192.0.2.225", "64:ff9b::1"},
 			{"192.0.2.3", "64:ff9b::192.0.2.3"}, // beside all of them
 		} {
-			thereAndBack(tr, "192.0.2.1", "2001:db8:aaaa::", m.v4, m.v6)
+			for _, role := range roles {
+				thereAndBack(newTranslator(t, eamt, role), "192.0.2.1", "2001:db8:aaaa::", m.v4, m.v6)
+			}
 		}
 		// The longest match wins, in both families.
-		tr = newTranslator(t, func(_ *siit.Options, s *eam.Spec) {
+		tr := newTranslator(t, func(_ *siit.Options, s *eam.Spec) {
 			s.Map = []eam.Mapping{
 				mapping("203.0.113.0/24", "2001:db8:a::/64"),
 				mapping("203.0.113.16/28", "2001:db8:b::/64"),
@@ -347,6 +374,7 @@ func TestExplicitMappings(t *testing.T) {
 	})
 
 	t.Run("XLAT-7757-4-1", func(t *testing.T) {
+		hairpins(t)
 		tr := newTranslator(t)
 		// The host delivers to itself. What comes to us all the same would come back as from outside.
 		dropped(t, tr, build(t, &layers.IPv4{DstIP: client4}, &layers.UDP{}), clat.DropHairpin)
@@ -354,5 +382,6 @@ func TestExplicitMappings(t *testing.T) {
 		dropped(t, tr, build(t, &layers.IPv4{DstIP: self4}, &layers.UDP{}), clat.DropHairpin)
 		dropped(t, tr, build(t, &layers.IPv6{SrcIP: client6}, &layers.UDP{}), clat.DropSpoofed)
 		dropped(t, tr, build(t, &layers.IPv6{SrcIP: wellKnown(client4)}, &layers.UDP{}), clat.DropSpoofed)
+		echoesOfOurOwn(t)
 	})
 }

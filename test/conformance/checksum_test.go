@@ -218,23 +218,6 @@ func TestUDPWithoutChecksum(t *testing.T) {
 	})
 }
 
-func TestFragmentedICMP(t *testing.T) {
-	t.Run("XLAT-CK-7", func(t *testing.T) {
-		tr := newTranslator(t)
-		for _, whole := range [][]byte{
-			build(t, &layers.IPv4{}, icmp4(8, 0, 0x42420001), data(2000)),
-			build(t, &layers.IPv4{}, icmp4(0, 0, 0x42420001), data(2000)),
-			build(t, &layers.IPv6{}, icmp6(128, 0, 0x42420001), data(2000)),
-			build(t, &layers.IPv6{}, icmp6(129, 0, 0x42420001), data(2000)),
-			build(t, &layers.IPv6{SrcIP: router6}, icmp6(3, 0, 0), data(2000)),
-		} {
-			for _, f := range cut(t, whole, 0x1234, 1024) {
-				dropped(t, tr, f, clat.DropFragmentedICMP)
-			}
-		}
-	})
-}
-
 func TestOtherTransports(t *testing.T) {
 	t.Run("XLAT-CK-8", func(t *testing.T) {
 		tr := newTranslator(t)

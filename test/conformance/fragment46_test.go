@@ -19,6 +19,11 @@ func sizes6(mtu, lowest int) func(*siit.Options, *eam.Spec) {
 	return func(o *siit.Options, _ *eam.Spec) { o.MTU6, o.LowestMTU6 = mtu, lowest }
 }
 
+// path is an MTU that is known of all paths.
+type path int
+
+func (p path) MTU([16]byte) (int, bool) { return int(p), true }
+
 // piece is what a test wants of one fragment.
 type piece struct {
 	offset, length int // octets of the datagram's payload
@@ -142,6 +147,26 @@ func TestFragmentation46(t *testing.T) {
 		if whole.udp(t).Checksum == 0 {
 			t.Error("no UDP checksum in the fragments")
 		}
+		// The path counts where it is narrower than lowest-ipv6-mtu, and only there.
+		for _, c := range []struct{ lowest, path, want int }{
+			{1500, 1400, 1400}, {1500, 1500, 1500}, {1500, 9000, 1500}, {1280, 1400, 1280}, {1400, 1280, 1280}, {1500, 68, 1280},
+		} {
+			tr := newTranslator(t, sizes6(1500, c.lowest))
+			tr.scratch.PathMTU = path(c.path)
+			for _, proto := range transports {
+				if p := forward(t, tr, sized4(t, c.want-20, layers.IPv4{}, proto)); p.fragment != nil || len(p.octets) != c.want {
+					t.Errorf("%+v: %d octets with fragment header %v, want %d without", c, len(p.octets), p.fragment, c.want)
+				}
+				if n := len(fragments(t, tr, sized4(t, c.want-19, layers.IPv4{}, proto))); n != 2 {
+					t.Errorf("%+v: one octet more became %d fragments, want 2", c, n)
+				}
+				got := fragments(t, tr, sized4(t, 5000, layers.IPv4{Id: 3}, proto))
+				joined(t, got)
+				if want := 48 + (c.want-48)&^7; len(got[0].octets) != want {
+					t.Errorf("%+v: first fragment of %d octets, want %d", c, len(got[0].octets), want)
+				}
+			}
+		}
 	})
 
 	t.Run("XLAT-7915-4.1-7", func(t *testing.T) {
@@ -173,22 +198,26 @@ func TestFragmentation46(t *testing.T) {
 			}
 		})
 		t.Run("configuration", func(t *testing.T) {
+			const refused = -1
 			for _, c := range []struct {
 				file string
-				want int // 0: refused
+				want int // 0: auto
 			}{
 				{"", 1280},
+				{"translate.lowest-ipv6-mtu = 'auto'", 0},
+				{"interface.mtu = 1420\ntranslate.lowest-ipv6-mtu = 'auto'", 0},
 				{"translate.lowest-ipv6-mtu = 1280", 1280},
 				{"translate.lowest-ipv6-mtu = 1500", 1500},
 				{"translate.lowest-ipv6-mtu = 65535", 65535},
 				{"interface.mtu = 1420\ntranslate.lowest-ipv6-mtu = 1420", 1420},
-				{"translate.lowest-ipv6-mtu = 0", 0},
-				{"translate.lowest-ipv6-mtu = 1279", 0},
-				{"translate.lowest-ipv6-mtu = 65536", 0},
-				{"interface.mtu = 1420\ntranslate.lowest-ipv6-mtu = 1421", 0},
+				{"translate.lowest-ipv6-mtu = 0", refused},
+				{"translate.lowest-ipv6-mtu = 'least'", refused},
+				{"translate.lowest-ipv6-mtu = 1279", refused},
+				{"translate.lowest-ipv6-mtu = 65536", refused},
+				{"interface.mtu = 1420\ntranslate.lowest-ipv6-mtu = 1421", refused},
 			} {
 				got, err := config.Parse("test.toml", []byte(c.file))
-				if (err != nil) != (c.want == 0) {
+				if (err != nil) != (c.want == refused) {
 					t.Errorf("%q: %v", c.file, err)
 				}
 				if err == nil && got.Translate.LowestIPv6MTU != c.want {
@@ -237,6 +266,21 @@ func TestFragmentation46(t *testing.T) {
 			}
 			// Later fragments are never answered (RFC 1812, 4.3.2.7).
 			dropped(t, tr, sized4(t, mtu-27, last, layers.IPProtocolGRE), clat.DropTooBig)
+		}
+		// The path counts where it is narrower, down to 1280.
+		for limit, want := range map[int]int{1400: 1400, 1281: 1281, 1280: 1280, 1279: 1280, 0: 1280, 1499: 1499, 1500: 1500, 9000: 1500} {
+			tr := newTranslator(t)
+			tr.scratch.PathMTU = path(limit)
+			for _, proto := range transports {
+				if p := forward(t, tr, sized4(t, want-20, dontFragment, proto)); len(p.octets) != want {
+					t.Errorf("%d octets of IPv6, want %d", len(p.octets), want)
+				}
+				answered(t, tr, sized4(t, want-19, dontFragment, proto), clat.DropTooBig).icmp(t).is(t, 3, 4, uint32(want-20))
+			}
+			first := layers.IPv4{Flags: layers.IPv4DontFragment | layers.IPv4MoreFragments}
+			fits := 20 + (want-48)&^7
+			forward(t, tr, sized4(t, fits, first, layers.IPProtocolTCP))
+			answered(t, tr, sized4(t, fits+8, first, layers.IPProtocolTCP), clat.DropTooBig).icmp(t).is(t, 3, 4, uint32(want-28))
 		}
 		first := layers.IPv4{Flags: layers.IPv4DontFragment | layers.IPv4MoreFragments}
 		answered(t, newTranslator(t), sized4(t, 1476, first, layers.IPProtocolTCP), clat.DropTooBig).icmp(t).is(t, 3, 4, 1472)

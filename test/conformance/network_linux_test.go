@@ -110,10 +110,16 @@ func (n *network) do(t testing.TB, f func() error) {
 // translate has the datapath serve clat0 until the test ends, one lane for each queue.
 func (n *network) translate(t *testing.T) {
 	t.Helper()
-	engine := datapath.New(newTranslator(t).Translator)
+	n.serve(t, newTranslator(t), func(q *queue) datapath.Port { return q })
+}
+
+// serve is the same with a translator and a way out for the IPv6 packets of each lane.
+func (n *network) serve(t *testing.T, tr *translator, v6 func(*queue) datapath.Port) {
+	t.Helper()
+	engine := datapath.New(tr.Translator)
 	var lanes []datapath.Lane
 	for _, q := range n.clat {
-		lanes = append(lanes, datapath.Lane{In: q, V6: q, V4: q})
+		lanes = append(lanes, datapath.Lane{In: q, V6: v6(q), V4: q})
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error)
@@ -138,12 +144,27 @@ func (n *network) socket(t testing.TB, local uint16, peer netip.AddrPort) *net.U
 	return conn
 }
 
+// control does something to a socket.
+func control(t testing.TB, c *net.UDPConn, f func(fd int) error) {
+	t.Helper()
+	raw, err := c.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	failed := raw.Control(func(fd uintptr) { err = f(int(fd)) })
+	if err := errors.Join(failed, err); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// address gives a link an address that can be used at once: nobody is asked whether it is his.
 func address(link string, a netip.Addr) error {
 	l, err := netlink.LinkByName(link)
 	if err != nil {
 		return err
 	}
-	return netlink.AddrAdd(l, &netlink.Addr{IPNet: &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(a.BitLen(), a.BitLen())}})
+	host := &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(a.BitLen(), a.BitLen())}
+	return netlink.AddrAdd(l, &netlink.Addr{IPNet: host, Flags: unix.IFA_F_NODAD})
 }
 
 func route(link string, dst netip.Prefix) error {

@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -93,21 +94,12 @@ func (n *network) newFlows(t *testing.T, first byte, count int) []flow {
 // fragmenting makes a socket send without DF, and receive much at once.
 func fragmenting(t testing.TB, c *net.UDPConn) {
 	t.Helper()
-	raw, err := c.SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = raw.Control(func(fd uintptr) {
-		if err := unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DONT); err != nil {
-			t.Error(err)
-		}
-		if err := unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 64<<20); err != nil {
-			t.Error(err)
-		}
+	control(t, c, func(fd int) error {
+		return errors.Join(
+			unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DONT),
+			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 64<<20),
+		)
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 // usedSeveral wants the packets of newFlows to have come by more than one queue.

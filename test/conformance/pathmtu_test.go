@@ -22,7 +22,7 @@ func tooBig(t testing.TB, from net.IP, mtu uint32, quote []byte) []byte {
 
 func TestPacketTooBig(t *testing.T) {
 	// What the client sent: a segment that fills 1500 octets, which is quoted in part.
-	sent := build(t, &layers.IPv6{SrcIP: client6, DstIP: peer6}, &layers.TCP{ACK: true}, data(1440))[:1232]
+	sent := sentTo(t, peer6, 1500)
 	reporters := []net.IP{peer6, router6, ip("fe80::1")}
 
 	t.Run("PMTU-8201-4-1", func(t *testing.T) {
@@ -52,9 +52,10 @@ func TestPacketTooBig(t *testing.T) {
 	})
 
 	t.Run("PMTU-CLAT-3", func(t *testing.T) {
-		tr := newTranslator(t, func(_ *siit.Options, s *eam.Spec) {
+		two := func(_ *siit.Options, s *eam.Spec) {
 			s.Ours = append(s.Ours, mapping("192.0.0.2/32", "2001:db8:1:2::c1a8/128")) // a second client
-		})
+		}
+		tr, w := newTranslator(t, two), newWorker(t, auto, two)
 		for _, forged := range []struct{ src, dst net.IP }{
 			{native6, peer6},                    // another host's
 			{ip("2001:db8:1:2::c1a8"), peer6},   // the other client's, who did not get the report
@@ -67,6 +68,7 @@ func TestPacketTooBig(t *testing.T) {
 			quote := build(t, &layers.IPv6{SrcIP: forged.src, DstIP: forged.dst}, &layers.TCP{ACK: true}, data(1440))[:1232]
 			for _, from := range reporters {
 				dropped(t, tr, tooBig(t, from, 1400, quote), clat.DropICMPInner)
+				w.swallows(t, tooBig(t, from, 1400, quote))
 			}
 		}
 		for _, from := range reporters {
@@ -74,6 +76,23 @@ func TestPacketTooBig(t *testing.T) {
 			got.is(t, 3, 4, 1380)
 			got.quoted(t).fromTo(t, client4, peer4)
 		}
+
+		// Nothing was learned of any of these, nor is it of what is damaged, or of another error.
+		report := tooBig(t, router6, 1400, sent)
+		for at := 40; at < len(report); at += 11 {
+			w.swallows(t, edited(report, at, report[at]^0x10))
+		}
+		for _, other := range []*icmpv6{icmp6(1, 0, 1400), icmp6(3, 0, 1400), icmp6(4, 1, 1400)} {
+			w.passes(t, build(t, &layers.IPv6{SrcIP: router6}, other, payload(sent)))
+		}
+		w.most(t, peer4, 1500)
+		// A packet that was not longer than that had no need of it (RFC 8201, 4). One octet more, and it had.
+		for _, octets := range []int{100, 1280, 1399, 1400} {
+			w.passes(t, tooBig(t, router6, 1400, sentTo(t, peer6, octets)))
+			w.most(t, peer4, 1500)
+		}
+		w.passes(t, tooBig(t, router6, 1400, sentTo(t, peer6, 1401)))
+		w.most(t, peer4, 1400)
 	})
 }
 
@@ -126,6 +145,7 @@ func TestMaximumSegmentSize(t *testing.T) {
 				same(t, w.name+": "+c.name+", partial checksum", got.payload, decodeHeader(t, after).payload)
 			}
 		}
+		clampToPath(t, tunnel, clamp)
 		// Options that are cut off, or say nonsense, stay, and so does what follows the header.
 		tr := newTranslator(t, tunnel, clamp)
 		for _, bad := range [][]byte{
@@ -146,4 +166,34 @@ func TestMaximumSegmentSize(t *testing.T) {
 			}
 		}
 	})
+}
+
+// clampToPath: what was learned of the path to the remote host counts in both directions, and what was learned of another does not.
+func clampToPath(t *testing.T, edits ...func(*siit.Options, *eam.Spec)) {
+	t.Helper()
+	w := newWorker(t, edits...)
+	offers := func(w *worker, remote net.IP, before, want uint16) {
+		t.Helper()
+		for _, in := range [][]byte{
+			build(t, &layers.IPv4{DstIP: remote}, &layers.TCP{SYN: true, Options: []layers.TCPOption{mss(before)}}),
+			build(t, &layers.IPv6{SrcIP: wellKnown(remote)}, &layers.TCP{SYN: true, ACK: true, Options: []layers.TCPOption{mss(before)}}),
+		} {
+			if got := binary.BigEndian.Uint16(w.passes(t, in).payload[22:]); got != want {
+				t.Errorf("with %v, %d became %d, want %d", remote, before, got, want)
+			}
+		}
+	}
+	other4 := ip("198.51.100.6")
+	offers(w, peer4, 1460, 1360)
+	w.passes(t, tooBig(t, router6, 1300, sentTo(t, peer6, 1420)))
+	for _, lane := range []*worker{w, w.beside()} {
+		offers(lane, peer4, 1460, 1240)
+		offers(lane, peer4, 1241, 1240)
+		offers(lane, peer4, 1240, 1240)
+		offers(lane, peer4, 536, 536)
+		offers(lane, other4, 1460, 1360)
+	}
+	narrow4 := newWorker(t, append(edits, func(o *siit.Options, _ *eam.Spec) { o.MTU4 = 1270 })...)
+	narrow4.passes(t, tooBig(t, router6, 1300, sentTo(t, peer6, 1420)))
+	offers(narrow4, peer4, 1460, 1230)
 }

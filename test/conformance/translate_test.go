@@ -46,6 +46,15 @@ func newTranslator(t testing.TB, edits ...func(o *siit.Options, s *eam.Spec)) *t
 	return &translator{tr, siit.NewScratch(0x1234_5678_9abc)}
 }
 
+// plainly makes a plain translator of a CLAT: each address is mapped if it has a mapping, else by a NAT64 prefix.
+func plainly(_ *siit.Options, s *eam.Spec) {
+	s.Role = eam.Router
+	s.Map, s.Ours = append(s.Map, s.Ours...), nil
+}
+
+// roles are what a translator can be.
+var roles = []func(*siit.Options, *eam.Spec){standard, plainly}
+
 func addr(a net.IP) netip.Addr {
 	b, _ := netip.AddrFromSlice(a)
 	return b

@@ -1,6 +1,6 @@
 // Command count runs the tests of test/conformance, says how many of the requirements they cover, and writes that to
-// docs/CONFORMANCE.md. It fails where a requirement that can be tested is not covered by exactly one test, or a test is named like a
-// requirement and is none. It runs in the project's top folder.
+// docs/CONFORMANCE.md. It fails where a requirement is not covered by exactly one test, or a test is named like a requirement and is
+// none. It runs in the project's top folder.
 package main
 
 import (

@@ -22,7 +22,14 @@ const (
 	extensions  = "clat/siit/extension.go"
 	reply       = "clat/siit/reply.go"
 	scratch     = "clat/siit/scratch.go"
-	datapath    = "clat/datapath/datapath.go"
+	hairpin     = "clat/siit/hairpin.go"
+	echo        = "clat/siit/echo.go"
+	reassemble  = "clat/siit/reassemble.go"
+	tooBig      = "clat/siit/toobig.go"
+	pathCache   = "clat/pmtu/pmtu.go"
+	reassembler = "clat/reasm/reasm.go"
+	engine      = "clat/datapath/datapath.go"
+	worker      = "clat/datapath/worker.go"
 	events      = "clat/datapath/event.go"
 	configKeys  = "clat/config/keys.go"
 	configCheck = "clat/config/check.go"
@@ -33,6 +40,7 @@ const (
 // can be and still stand in the file once.
 var faults = slices.Concat(
 	addressFaults,
+	hairpinFaults,
 	header4Faults,
 	header6Faults,
 	icmp4Faults,
@@ -40,6 +48,7 @@ var faults = slices.Concat(
 	icmpErrorFaults,
 	unmappedFaults,
 	transportFaults,
+	reassemblyFaults,
 	pathMTUFaults,
 )
 
@@ -75,8 +84,6 @@ var addressFaults = []fault{
 	{"XLAT-6052-5.1-1", addresses, `a[3] < 8`, `a[3] < 7`, "192.0.0.0/29 is one address short"},
 	{"XLAT-7757-3-1", mappings, `hi, lo = low>>(64-shift), low<<shift`, `hi, lo = 0, low<<shift`,
 		"a suffix across the middle of the address is cut"},
-	{"XLAT-7757-4-1", table, `case t.isSelf(a) || ours == oursIsSource && e != nil && e.ours:`, `case t.isSelf(a):`,
-		"packets to ourselves go round"},
 }
 
 var transportFaults = []fault{
@@ -105,13 +112,9 @@ var transportFaults = []fault{
 	{"XLAT-CK-5", to6, `case h.mf || t.dropZeroUDP4:`, `case t.dropZeroUDP4:`,
 		"the checksum of a first fragment is computed over the fragment"},
 	{"XLAT-CK-6", to4, `case !t.passZeroUDP6:`, `case t.passZeroUDP6:`, "the setting is turned round"},
-	{"XLAT-CK-7", to6, `if h.proto == protoICMP {`, `if h.proto == protoICMP && !h.isFragment() {`,
-		"fragments pass as an unknown protocol, toward IPv6"},
-	{"XLAT-CK-7", to4, `if h.next == protoICMPv6 {`, `if h.next == protoICMPv6 && !h.isFragment() {`,
-		"fragments pass as an unknown protocol, toward IPv4"},
 	{"XLAT-CK-8", checksums, `case protoUDP, protoUDPLite, protoDCCP:`, `case protoUDP, protoUDPLite:`, "DCCP passes unchanged"},
 	{"XLAT-CK-9", to6, `f.L4 = uint16(head)`, `f.L4 = uint16(h.hlen)`, "the transport header's offset stays"},
-	{"XLAT-CK-9", to6, `f.WireLen(h.hlen+transport)+growth <= t.mtu6`, `f.Len()+growth <= t.mtu6`,
+	{"XLAT-CK-9", to6, `wire := f.WireLen(h.hlen+transport)`, `wire := f.Len()`,
 		"the whole super-packet is compared with the MTU"},
 	{"XLAT-CK-9", reply, "\tif wire < len(p) {\n\t\tshorten4(q[head:], h, wire)\n\t}\n", ``,
 		"the quote tells the super-packet's length, in IPv4"},
@@ -155,25 +158,4 @@ var transportFaults = []fault{
 		"TCP may come in datagrams of UDP"},
 	{"XLAT-CK-9", transport, ` || f.SegSize == 0`, ``, "segments may be empty"},
 	{"XLAT-CK-9", transport, `case proto != protoTCP && proto != protoUDP, `, `case `, "any protocol may be segmented as TCP is"},
-}
-
-var pathMTUFaults = []fault{
-	{"PMTU-8201-4-1", icmpError, `if word < clat.MinMTU6 {`, `if word == 0 {`, "any MTU but 0 is taken"},
-	{"PMTU-8201-4-1", icmpError, `if word < clat.MinMTU6 {`, `if word < clat.MinMTU6-1 {`, "1279 is taken"},
-	{"PMTU-8201-4-1", icmpError, `if word < clat.MinMTU6 {`, `if word <= clat.MinMTU6 {`, "1280 is refused"},
-	{"PMTU-8201-4-2", icmpTable, `min(min(mtu, uint32(t.mtu6))-less, uint32(t.mtu4))`, `mtu - less`, "the MTU is not capped"},
-	{"PMTU-CLAT-3", icmpError, ` || in.src != h.dst`, ``, "a quoted packet may come from another address"},
-	{"PMTU-CLAT-3", icmpError, `&in.dst, true) != clat.DropNone`, `&in.dst, true) == clat.DropHairpin`, "a quoted packet may go anywhere"},
-	{"PMTU-4821/8899", options, `uint16(min(o.MTU6-len6, o.MTU4-len4) - lenTCP)`, `uint16(min(o.MTU6, o.MTU4) - len4 - lenTCP)`,
-		"the larger IPv6 header is forgotten"},
-	{"PMTU-4821/8899", to4, `if t.mss != 0 && h.next == protoTCP {`, `if false && h.next == protoTCP {`, "only one direction is clamped"},
-	{"PMTU-4821/8899", transport, `if old <= t.mss {`, `if old == t.mss {`, "a smaller size is raised"},
-	{"PMTU-4821/8899", transport, `if state != frame.ChecksumPartial {`, `if true {`, "a partial checksum counts what it does not cover"},
-	{"PMTU-4821/8899", transport, `at+int(p[at+1]) > len(p)`, `at > len(p)`, "an option is read beyond the end of the header"},
-	{"PMTU-4821/8899", transport, `if at+1 >= len(p) || p[at+1] < 2`, `if p[at+1] < 2`,
-		"an option's length is read beyond the end of the header"},
-	{"PMTU-4821/8899", to4, `t.clampMSS(p[h.hlen:h.hlen+transport]`, `t.clampMSS(p[h.hlen:]`, "the payload is taken for options, toward IPv4"},
-	{"PMTU-4821/8899", to6, `t.clampMSS(p[h.hlen:h.hlen+transport]`, `t.clampMSS(p[h.hlen:]`, "the payload is taken for options, toward IPv6"},
-	{"PMTU-4821/8899", transport, `p[at] != kindMSS || p[at+1] != lenMSS`, `p[at] != kindMSS`,
-		"an option of another length is taken for a size"},
 }

@@ -95,7 +95,7 @@ func choose(ids []string, reqs []requirements.Requirement) ([]fault, error) {
 func without(faults []fault, reqs []requirements.Requirement) (ids []string) {
 	for _, r := range reqs {
 		has := slices.ContainsFunc(faults, func(f fault) bool { return f.id == r.ID })
-		if r.Strict() && r.State == requirements.Packet && !has {
+		if r.Strict() && !has {
 			ids = append(ids, r.ID)
 		}
 	}

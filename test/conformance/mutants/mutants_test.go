@@ -56,14 +56,11 @@ func TestChoose(t *testing.T) {
 	if _, err := choose([]string{first, "XLAT-NONE"}, nil); err == nil || err.Error() != "no fault for XLAT-NONE" {
 		t.Errorf("got %v", err)
 	}
-	must := []requirements.Requirement{{ID: "XLAT-NONE", Level: "S/M", State: requirements.Packet}}
+	must := []requirements.Requirement{{ID: "XLAT-NONE", Level: "S/M"}}
 	if _, err := choose(nil, must); err == nil || err.Error() != `no fault for ["XLAT-NONE"]` {
 		t.Errorf("got %v", err)
 	}
-	may := []requirements.Requirement{
-		{ID: "XLAT-NONE", Level: "S", State: requirements.Packet},
-		{ID: "PMTU-NONE", Level: "M", State: requirements.Memory},
-	}
+	may := []requirements.Requirement{{ID: "XLAT-NONE", Level: "S"}}
 	if got, err := choose(nil, may); err != nil || len(got) != len(faults) {
 		t.Errorf("%d of %d faults, %v", len(got), len(faults), err)
 	}

@@ -9,30 +9,21 @@ import (
 	"strings"
 )
 
-// State says what a translator must remember to do what is required.
-type State string
-
-const (
-	Packet State = "packet" // nothing beyond the packet at hand
-	Memory State = "memory" // something of earlier packets, which the translator does not do yet
-)
-
 // Requirement is one row of the list.
 type Requirement struct {
 	ID        string // names the test that covers it; stays what it is
 	Level     string // M must, S should, O may, D our own decision, N must not; M/S where parts differ
 	Direction string // 46: IPv4 to IPv6, 64: IPv6 to IPv4, B: both, C: configuration
 	Source    string // RFC and section, or draft
-	State     State
 	Text      string // one line
 }
 
 // Strict says whether some part of the requirement is a must or a must not.
 func (r *Requirement) Strict() bool { return strings.ContainsAny(r.Level, "MN") }
 
-var columns = []string{"id", "level", "direction", "source", "state", "requirement"}
+var columns = []string{"id", "level", "direction", "source", "requirement"}
 
-// What each column but the last two may hold.
+// What each column but the last may hold.
 var (
 	idForm        = regexp.MustCompile(`^(XLAT|PMTU)-[A-Za-z0-9][A-Za-z0-9./-]*$`)
 	levelForm     = regexp.MustCompile(`^[MSODN](/[MSODN])*$`)
@@ -87,11 +78,7 @@ func parseLine(line string) (r Requirement, err error) {
 			return r, fmt.Errorf("%s: %q is not of the form %v", columns[i], f[i], form)
 		}
 	}
-	r = Requirement{ID: f[0], Level: f[1], Direction: f[2], Source: f[3], State: State(f[4]), Text: f[5]}
-	if r.State != Packet && r.State != Memory {
-		return r, fmt.Errorf("state: %q is neither %s nor %s", r.State, Packet, Memory)
-	}
-	return r, nil
+	return Requirement{ID: f[0], Level: f[1], Direction: f[2], Source: f[3], Text: f[4]}, nil
 }
 
 // Looks says whether a string begins as the IDs do.

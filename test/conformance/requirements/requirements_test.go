@@ -7,18 +7,18 @@ import (
 	"testing"
 )
 
-const head = "id\tlevel\tdirection\tsource\tstate\trequirement\n"
+const head = "id\tlevel\tdirection\tsource\trequirement\n"
 
 func TestParse(t *testing.T) {
 	got, err := parse("list", head+
-		"XLAT-ICMP46-3/1\tM\t46\tRFC 7915, 4.2\tpacket\tHost Unreachable becomes 1/0.\n"+
-		"PMTU-CLAT-1\tD\tC\tdraft-ietf-x-y\tmemory\tA cache.\n")
+		"XLAT-ICMP46-3/1\tM\t46\tRFC 7915, 4.2\tHost Unreachable becomes 1/0.\n"+
+		"PMTU-CLAT-1\tD\tC\tdraft-ietf-x-y\tA cache.\n")
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []Requirement{
-		{"XLAT-ICMP46-3/1", "M", "46", "RFC 7915, 4.2", Packet, "Host Unreachable becomes 1/0."},
-		{"PMTU-CLAT-1", "D", "C", "draft-ietf-x-y", Memory, "A cache."},
+		{"XLAT-ICMP46-3/1", "M", "46", "RFC 7915, 4.2", "Host Unreachable becomes 1/0."},
+		{"PMTU-CLAT-1", "D", "C", "draft-ietf-x-y", "A cache."},
 	}
 	if len(got) != 2 || got[0] != want[0] || got[1] != want[1] {
 		t.Errorf("got %+v", got)
@@ -31,21 +31,20 @@ func TestParse(t *testing.T) {
 }
 
 func TestParseErrors(t *testing.T) {
-	const row = "XLAT-A-1\tM\tB\tRFC 1\tpacket\tText.\n"
+	const row = "XLAT-A-1\tM\tB\tRFC 1\tText.\n"
 	for _, c := range []struct{ name, text, want string }{
 		{"no header", row, "list:1: the columns are"},
 		{"empty", "", "list:1: the columns are"},
-		{"too few fields", head + "XLAT-A-1\tM\tB\tRFC 1\tpacket\n", "list:2: 5 fields, not 6"},
-		{"too many fields", head + row + "XLAT-A-2\tM\tB\tRFC 1\tpacket\tText.\tmore\n", "list:3: 7 fields, not 6"},
-		{"empty line", head + row + "\n" + row, "list:3: 1 fields, not 6"},
-		{"empty field", head + "XLAT-A-1\tM\tB\tRFC 1\tpacket\t\n", "list:2: requirement: \"\" is empty"},
-		{"space", head + "XLAT-A-1\tM\tB\tRFC 1 \tpacket\tText.\n", "list:2: source: \"RFC 1 \" is empty or has spaces"},
+		{"too few fields", head + "XLAT-A-1\tM\tB\tRFC 1\n", "list:2: 4 fields, not 5"},
+		{"too many fields", head + row + "XLAT-A-2\tM\tB\tRFC 1\tText.\tmore\n", "list:3: 6 fields, not 5"},
+		{"empty line", head + row + "\n" + row, "list:3: 1 fields, not 5"},
+		{"empty field", head + "XLAT-A-1\tM\tB\tRFC 1\t\n", "list:2: requirement: \"\" is empty"},
+		{"space", head + "XLAT-A-1\tM\tB\tRFC 1 \tText.\n", "list:2: source: \"RFC 1 \" is empty or has spaces"},
 		{"ID", head + strings.Replace(row, "XLAT", "CLAT", 1), "list:2: id: \"CLAT-A-1\""},
 		{"level", head + strings.Replace(row, "\tM\t", "\tM (if added)\t", 1), "list:2: level: \"M (if added)\""},
 		{"direction", head + strings.Replace(row, "\tB\t", "\t-\t", 1), "list:2: direction: \"-\""},
 		{"source", head + strings.Replace(row, "RFC 1", "somewhere", 1), "list:2: source: \"somewhere\""},
-		{"state", head + strings.Replace(row, "packet", "flow", 1), "list:2: state: \"flow\" is neither packet nor memory"},
-		{"twice", head + row + "XLAT-A-2\tM\tB\tRFC 1\tpacket\tText.\n" + row, "list:4: id: XLAT-A-1 stands in line 2 already"},
+		{"twice", head + row + "XLAT-A-2\tM\tB\tRFC 1\tText.\n" + row, "list:4: id: XLAT-A-1 stands in line 2 already"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if _, err := parse("list", c.text); err == nil || !strings.HasPrefix(err.Error(), c.want) {
@@ -61,17 +60,13 @@ func TestLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	memory := 0
 	for _, r := range list {
-		if r.State == Memory {
-			memory++
-		}
 		if !strings.HasSuffix(r.Text, ".") {
 			t.Errorf("%s: %q is no sentence", r.ID, r.Text)
 		}
 	}
-	if len(list) != 147 || memory != 2 {
-		t.Errorf("%d requirements, %d of which need memory", len(list), memory)
+	if len(list) != 147 {
+		t.Errorf("%d requirements", len(list))
 	}
 	if _, err := Load("nowhere.tsv"); !os.IsNotExist(err) {
 		t.Errorf("a file that is not there: %v", err)
