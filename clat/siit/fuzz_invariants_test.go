@@ -179,7 +179,7 @@ func (u *subject) checkReply(t testing.TB, r Result, p []byte, o frame.Offload) 
 	if want := quoted(in, p, o, limit-room); !bytes.Equal(q.payload[8:], want) {
 		t.Fatalf("quotes %x, want %x", q.payload[8:], want)
 	}
-	if in.isError() || in.offset > 0 || in.dst.IsMulticast() || in.dst == netip.MustParseAddr("255.255.255.255") ||
+	if in.isError() || in.offset > 0 && (in.version == 4 || in.isICMP()) || in.dst.IsMulticast() || in.dst == netip.MustParseAddr("255.255.255.255") ||
 		in.src.IsMulticast() || in.src.IsUnspecified() || in.src.IsLoopback() || in.src.IsLinkLocalUnicast() {
 		t.Fatalf("an answer to %v", in)
 	}
@@ -209,10 +209,18 @@ func (u *subject) checkReply(t testing.TB, r Result, p []byte, o frame.Offload) 
 		if in.routing == 0 || word != in.routing {
 			t.Fatalf("pointer %d, want %d", word, in.routing)
 		}
+	case in.version == 6 && q.payload[0] == 4 && q.payload[1] == 1:
+		if in.dst != u.o.Self6 || in.isICMP() || in.head != 40 || word != 6 {
+			t.Fatalf("pointer %d, %v", word, in)
+		}
 	case word != 0:
 		t.Fatalf("second word %#x of %+v", word, got)
 	case in.version == 4 && (got == answer{clat.DropTTL, 11, 0} || got == answer{clat.DropSourceRoute, 3, 5} ||
 		got == answer{clat.DropNoMapping, 3, 13} || got == answer{clat.DropNonGlobal, 3, 13}):
+	case in.version == 4 && got == answer{clat.DropHairpin, 3, 2}:
+		if in.dst != u.o.Self4 || in.isICMP() {
+			t.Fatalf("%+v to %v", got, in.dst)
+		}
 	case in.version == 6 && got == answer{clat.DropTTL, 3, 0}:
 	case in.version == 6 && got == answer{clat.DropNoMapping, 1, 1}:
 		if !u.o.Prohibited6 || in.isICMP() {

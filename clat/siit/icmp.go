@@ -19,6 +19,7 @@ const (
 	icmp4TimeExceeded     = 11
 	icmp4ParameterProblem = 12
 
+	code4Protocol        = 2
 	code4FragNeeded      = 4
 	code4SourceRoute     = 5
 	code4AdminProhibited = 13
@@ -38,6 +39,9 @@ const (
 	icmp6MLDv2Report      = 143
 
 	code6AdminProhibited = 1
+
+	code6NextHeader = 1 // of Parameter Problem: unrecognized,
+	nextHeaderAt    = 6 // and where it stands in the IPv6 header
 )
 
 func isError4(typ uint8) bool {

@@ -20,7 +20,7 @@ func (d *dice) hairpin(t testing.TB, p datagram) (want outcome, far bool) {
 	switch {
 	case fragment && bytes.Contains([]byte{51, 135, 139, 140}, p.content.proto[1:]):
 		return dropFor(clat.DropExtension), false
-	case p.ttl <= d.hop() && !first:
+	case p.ttl <= d.hop() && isICMP && !first:
 		return dropFor(clat.DropTTL), false
 	case p.ttl <= d.hop():
 		return answer(clat.DropTTL, 3, 0, 0), false

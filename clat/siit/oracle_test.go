@@ -312,16 +312,13 @@ func (d *dice) to4(t testing.TB, p datagram) outcome {
 	case (p.isFragment() || p.atomic) && bytes.Contains([]byte{51, 135, 139, 140}, p.content.proto[1:]):
 		return dropFor(clat.DropExtension) // 5.1.1
 	case p.ttl <= d.hop():
-		if !first || isError {
+		if isICMP && !first || isError {
 			return dropFor(clat.DropTTL)
 		}
 		return answer(clat.DropTTL, 3, 0, 0)
 	case isICMP && p.isFragment():
 		return dropFor(clat.DropFragmentedICMP)
 	case wire > d.o.MTU4 && six > 1280:
-		if !first {
-			return dropFor(clat.DropTooBig)
-		}
 		return answer(clat.DropTooBig, 2, 0, max(1280, d.o.MTU4+20))
 	case p.content.zero && first && !d.o.PassZeroUDP6:
 		return dropFor(clat.DropZeroChecksum)

@@ -40,11 +40,12 @@ func (t *Translator) error4(f *frame.Frame, h *header4, s *Scratch, reason clat.
 	return r
 }
 
-// error6 is the same for IPv6 (RFC 7915, 5.4; RFC 4443, 2.4 (e)), where a Redirect is no error, but not answered either.
+// error6 is the same for IPv6 (RFC 7915, 5.4; RFC 4443, 2.4 (e)), where a Redirect is no error, but not answered either, and a later fragment
+// is answered, unless it is of ICMPv6, whose type nobody knows.
 func (t *Translator) error6(f *frame.Frame, h *header6, s *Scratch, reason clat.DropReason, typ, code uint8, word uint32) Result {
 	p := f.Bytes()
-	if !t.errors6 || s.Errors <= 0 || h.offset != 0 ||
-		h.next == protoICMPv6 && (len(p) <= h.hlen || isError6(p[h.hlen]) || p[h.hlen] == icmp6Redirect) {
+	if !t.errors6 || s.Errors <= 0 ||
+		h.next == protoICMPv6 && (h.offset != 0 || len(p) <= h.hlen || isError6(p[h.hlen]) || p[h.hlen] == icmp6Redirect) {
 		return drop(reason)
 	}
 	s.Errors--

@@ -69,7 +69,7 @@ type Translator struct {
 	self4, unmapped    [4]byte
 	self6              [16]byte
 	errors4, errors6   bool // whether ICMP errors of our own are sent
-	echo4, echo6       bool // whether we answer an ICMP echo to self4 and self6
+	isOwn4, isOwn6     bool // whether self4 and self6 are ours alone
 	hasUnmapped        bool
 	nodeID             bool
 	prohibited6        bool
@@ -108,12 +108,12 @@ func New(m *eam.Table, o Options) (*Translator, error) {
 		t.mss = uint16(min(o.MTU6-len6, o.MTU4-len4) - lenTCP)
 	}
 	if o.Self4.IsValid() {
-		t.self4, t.echo4 = o.Self4.As4(), true
+		t.self4, t.isOwn4 = o.Self4.As4(), true
 	}
 	if o.Self6.IsValid() {
 		t.self6 = o.Self6.As16()
 		// What stands for somebody else is his: where there is but one IPv6 address, it is the client's.
-		t.echo6 = m.Dst4(new([4]byte), &t.self6, &t.self6) != clat.DropNone
+		t.isOwn6 = m.Dst4(new([4]byte), &t.self6, &t.self6) != clat.DropNone
 	}
 	if o.UnmappedSource.IsValid() {
 		t.unmapped = o.UnmappedSource.As4()

@@ -26,8 +26,8 @@ func (t *Translator) to4(f *frame.Frame, s *Scratch) Result {
 	var pair eam.Pair4
 	if unmapped := t.m.To4(&pair, &h.src, &h.dst, false); unmapped != clat.DropNone {
 		switch {
-		case t.echo6 && h.dst == t.self6 && h.next == protoICMPv6 && reason == clat.DropNone:
-			return t.echo6To(f, &h, s, unmapped)
+		case t.isOwn6 && h.dst == t.self6 && reason == clat.DropNone:
+			return t.own6(f, &h, s, unmapped)
 		case h.next == protoICMPv6:
 			if reason == clat.DropNone {
 				return t.icmp6Unmapped(f, &h, s, unmapped)

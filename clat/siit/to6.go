@@ -24,7 +24,7 @@ func (t *Translator) to6(f *frame.Frame, s *Scratch) Result {
 	case clat.DropNoMapping, clat.DropNonGlobal:
 		return t.error4(f, &h, s, reason, icmp4Unreachable, code4AdminProhibited, 0)
 	case clat.DropHairpin:
-		return t.echo4To(f, &h, s)
+		return t.own4(f, &h, s)
 	default:
 		return drop(reason)
 	}

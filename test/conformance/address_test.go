@@ -379,7 +379,7 @@ func TestExplicitMappings(t *testing.T) {
 		// The host delivers to itself. What comes to us all the same would come back as from outside.
 		dropped(t, tr, build(t, &layers.IPv4{DstIP: client4}, &layers.UDP{}), clat.DropHairpin)
 		dropped(t, tr, build(t, &layers.IPv4{DstIP: client4}, icmp4(8, 0, 1)), clat.DropHairpin)
-		dropped(t, tr, build(t, &layers.IPv4{DstIP: self4}, &layers.UDP{}), clat.DropHairpin)
+		answered(t, tr, build(t, &layers.IPv4{DstIP: self4}, &layers.UDP{}), clat.DropHairpin).icmp(t).is(t, 3, 2, 0)
 		dropped(t, tr, build(t, &layers.IPv6{SrcIP: client6}, &layers.UDP{}), clat.DropSpoofed)
 		dropped(t, tr, build(t, &layers.IPv6{SrcIP: wellKnown(client4)}, &layers.UDP{}), clat.DropSpoofed)
 		echoesOfOurOwn(t)

@@ -240,6 +240,7 @@ func echoesOfOurOwn(t *testing.T) {
 	dropped(t, tr, build(t, &layers.IPv6{DstIP: self6}, icmp6(129, 0, 7), data(12)), clat.DropNoMapping)
 	dropped(t, tr, build(t, &layers.IPv6{SrcIP: ip("::1"), DstIP: self6}, icmp6(128, 0, 7), data(12)), clat.DropSource)
 	dropped(t, tr, build(t, &layers.IPv4{SrcIP: ip("198.51.100.9"), DstIP: self4}, icmp4(8, 0, 7), data(12)), clat.DropSource)
+	answered(t, tr, build(t, &layers.IPv6{DstIP: self6}, &layers.UDP{}), clat.DropNoMapping).icmp(t).is(t, 4, 1, 6)
 	// With a single IPv6 address, it is the client who is asked.
 	one := newTranslator(t, func(o *siit.Options, _ *eam.Spec) { o.Self6 = addr(client6) })
 	forward(t, one, build(t, &layers.IPv6{}, icmp6(128, 0, 7), data(12))).fromTo(t, peer4, client4)

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"net/netip"
@@ -303,16 +304,18 @@ func neverAnswered6(t *testing.T, r reply6) {
 		answered(t, tr, echo, r.reason).icmp(t).is(t, r.typ, r.code, r.word)
 	}
 
-	fragment := func(offset uint16, more bool) []byte {
-		header := &layers.IPv6Fragment{NextHeader: layers.IPProtocolUDP, FragmentOffset: offset, MoreFragments: more, Identification: 7}
-		return r.packet(t, unchanged, header, data(1432))
+	fragment := func(next layers.IPProtocol, offset uint16, more bool) []byte {
+		header := &layers.IPv6Fragment{NextHeader: next, FragmentOffset: offset, MoreFragments: more, Identification: 7}
+		return r.packet(t, unchanged, header, payload(bytes.Repeat([]byte{128}, 1432))) // which looks like an echo request
 	}
-	if got := tr.translate(fragment(0, true)); got.verdict != siit.Reply || got.reason != r.reason {
-		t.Errorf("%v: first fragment: %v", r, got.reason)
+	for _, offset := range []uint16{0, 1, 179, 0x1f00} { // that it is not the first is no reason (RFC 4443, 2.4 (e)),
+		if got := tr.translate(fragment(layers.IPProtocolUDP, offset, true)); got.verdict != siit.Reply || got.reason != r.reason {
+			t.Errorf("%v: fragment at %d: %v", r, offset, got.reason)
+		}
 	}
-	for _, offset := range []uint16{1, 179, 0x1f00} {
-		silent(t, tr, r, fragment(offset, true))
-		silent(t, tr, r, fragment(offset, false))
+	for _, offset := range []uint16{1, 179} { // but that nobody can say that it is no error is one
+		silent(t, tr, r, fragment(layers.IPProtocolICMPv6, offset, true))
+		silent(t, tr, r, fragment(layers.IPProtocolICMPv6, offset, false))
 	}
 	for _, dst := range []string{"ff02::1", "ff02::fb", "ff0e::101"} {
 		silent(t, tr, r, udp(func(h *layers.IPv6) { h.DstIP = ip(dst) }))

@@ -23,7 +23,7 @@ const (
 	reply       = "clat/siit/reply.go"
 	scratch     = "clat/siit/scratch.go"
 	hairpin     = "clat/siit/hairpin.go"
-	echo        = "clat/siit/echo.go"
+	own         = "clat/siit/own.go"
 	reassemble  = "clat/siit/reassemble.go"
 	tooBig      = "clat/siit/toobig.go"
 	pathCache   = "clat/pmtu/pmtu.go"

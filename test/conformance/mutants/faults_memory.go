@@ -24,12 +24,15 @@ var hairpinFaults = []fault{
 	{"XLAT-7757-4-1", icmpError, `if s.hairpin && h.src != in.dst &&`, `if false && h.src != in.dst &&`,
 		"errors from the way come from behind the prefix only"},
 	{"XLAT-7757-4-1", tooBig, "	if s.hairpin {\n", "	if false {\n", "what the way out refused is answered as IPv4"},
-	{"XLAT-7757-4-1", echo, `icmp[0] != icmp4Echo ||`, ``, "whatever it is that comes to the translator is answered"},
-	{"XLAT-7757-4-1", echo, ` || checksum.Sum(icmp) != 0xffff {`, ` {`, "a damaged echo is answered"},
-	{"XLAT-7757-4-1", echo, `src: h.dst, dst: h.src, tos`, `src: h.src, dst: h.dst, tos`, "the answer goes to the translator"},
-	{"XLAT-7757-4-1", echo, `retypeEcho(icmp, icmp6EchoReply, 0)`, `retypeEcho(icmp, icmp6EchoReply, 1)`, "the checksum of the answer is wrong"},
-	{"XLAT-7757-4-1", echo, `!t.echo4 || h.dst != t.self4 ||`, `!t.echo4 ||`, "the translator answers for its clients"},
-	{"XLAT-7757-4-1", options, `t.echo6 = m.Dst4(new([4]byte), &t.self6, &t.self6) != clat.DropNone`, `t.echo6 = true`,
+	{"XLAT-7757-4-1", own, `len(icmp) < lenICMP || icmp[0] != icmp4Echo ||`, `len(icmp) < lenICMP ||`, "whatever it is that comes to the translator is answered"},
+	{"XLAT-7757-4-1", own, `||
+		checksum.Sum(icmp) != 0xffff {`, `{`, "a damaged echo is answered"},
+	{"XLAT-7757-4-1", own, `src: h.dst, dst: h.src, tos`, `src: h.src, dst: h.dst, tos`, "the answer goes to the translator"},
+	{"XLAT-7757-4-1", own, `icmp4Unreachable, code4Protocol, 0)`, `icmp4Unreachable, 3, 0)`, "UDP to the translator is told of a port"},
+	{"XLAT-7757-4-1", own, `code6NextHeader, nextHeaderAt)`, `code6NextHeader, 0)`, "the pointer is at the version"},
+	{"XLAT-7757-4-1", own, `retypeEcho(icmp, icmp6EchoReply, 0)`, `retypeEcho(icmp, icmp6EchoReply, 1)`, "the checksum of the answer is wrong"},
+	{"XLAT-7757-4-1", own, `!t.isOwn4 || h.dst != t.self4:`, `!t.isOwn4:`, "the translator answers for its clients"},
+	{"XLAT-7757-4-1", options, `t.isOwn6 = m.Dst4(new([4]byte), &t.self6, &t.self6) != clat.DropNone`, `t.isOwn6 = true`,
 		"the translator answers for the only client"},
 }
 

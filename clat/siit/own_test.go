@@ -121,6 +121,27 @@ func TestOwnEcho(t *testing.T) {
 	})
 }
 
+// The translator speaks no transport protocol.
+func TestOwnProtocol(t *testing.T) {
+	tr := newTranslator(t, with(func(o *Options) { o.Self6 = router }))
+	for _, proto := range []uint8{protoUDP, protoTCP, 132} {
+		t.Run(fmt.Sprintf("RFC 1812, 5.2.7.1/%d", proto), func(t *testing.T) {
+			p := ip4{dst: self4, proto: proto}.packet(udp(data(56)))
+			q := replied(t, tr, p, clat.DropHairpin)
+			if q.src != self4 || q.dst != host4 || q.payload[0] != 3 || q.payload[1] != 2 || !bytes.Equal(q.payload[8:], p) {
+				t.Errorf("%+v", q)
+			}
+		})
+		t.Run(fmt.Sprintf("RFC 4443, 3.4/%d", proto), func(t *testing.T) {
+			p := ip6{src: stranger6, dst: router, next: proto}.packet(udp(data(56)))
+			q := replied(t, tr, p, clat.DropNoMapping)
+			if q.src != router || q.dst != stranger6 || q.payload[0] != 4 || q.payload[1] != 1 || q.payload[7] != 6 || !bytes.Equal(q.payload[8:], p) {
+				t.Errorf("%+v", q)
+			}
+		})
+	}
+}
+
 func TestNoOwnEcho(t *testing.T) {
 	alone := func(o *Options) { o.Self6, o.Reassemble = router, true }
 	four, six := ip4{dst: self4, proto: protoICMP}, ip6{src: stranger6, dst: router, next: protoICMPv6}
@@ -150,8 +171,8 @@ func TestNoOwnEcho(t *testing.T) {
 		{"6, damaged", flip(six.packet(request6)), frame.Offload{}, clat.DropNoMapping},
 		{"4, half a header", four.packet(request4[:7]), frame.Offload{}, clat.DropHairpin},
 		{"6, half a header", six.packet(request6[:7]), frame.Offload{}, clat.DropNoMapping},
-		{"4, UDP", ip4{dst: self4, proto: protoUDP}.packet(request4), frame.Offload{}, clat.DropHairpin},
-		{"6, UDP", ip6{src: stranger6, dst: router, next: protoUDP}.packet(request6), frame.Offload{}, clat.DropNoMapping},
+		{"6, UDP behind an extension header", ip6{src: stranger6, dst: router, next: protoUDP, extensions: []extension{options8(protoDestOpts, 8)}}.packet(request6),
+			frame.Offload{}, clat.DropNoMapping},
 		{"4, a super-packet", four.packet(request4), frame.Offload{GSO: frame.SegmentUDP, SegSize: 20, L4: 20}, clat.DropHairpin},
 		{"6, a super-packet", six.packet(request6), frame.Offload{GSO: frame.SegmentTCP, SegSize: 20, L4: 40}, clat.DropNoMapping},
 		{"4, a partial checksum", four.packet(request4), frame.Offload{Checksum: frame.ChecksumPartial, L4: 20, ChecksumAt: 2}, clat.DropHairpin},
