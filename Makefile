@@ -8,7 +8,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 LDFLAGS  = -s -w -X uclat/cmd/internal/cli.version=$(VERSION)
 
 SYSTEMS  = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
-UNIT     = $$($(GO) list ./... | grep -v uclat/test/e2e)
+UNIT     = $$($(GO) list ./... | grep -v -e uclat/test/e2e -e uclat/test/differential)
 FUZZ     = 20s
 
 .PHONY: build demo check test e2e peers format cross lint unit conformance covered mutants fuzz bench throughput clean
@@ -51,9 +51,10 @@ covered:
 mutants:
 	$(GO) run ./test/conformance/mutants $(IDS)
 
-# Once with the program as it ships, once with the race detector in it.
+# Against real peers: the same packets as TAYGA, then all of it, once with the program as it ships, once with the race detector in it.
 e2e:
 	-test/peers/fetch.sh # where that is impossible, what is installed is used, and the rest is skipped
+	$(GO) run ./test/report -count=1 -timeout 5m ./test/differential
 	$(GO) run ./test/report -count=1 -timeout 10m ./test/e2e
 	UCLAT_E2E_RACE=1 $(GO) run ./test/report -count=1 -timeout 15m ./test/e2e
 

@@ -53,6 +53,7 @@ var may = map[string][]string{
 	"test/conformance/count":        {"test/conformance/requirements", "test/gotest"},
 	"test/conformance/mutants":      {"test/conformance/requirements", "test/gotest"},
 	"test/conformance/requirements": {"test/gotest"},
+	"test/differential":             {},
 	"test/e2e":                      {"..."},
 	"test/gotest":                   {},
 	"test/lab":                      {"..."},
