@@ -50,7 +50,7 @@ tun clat0 mtu 1500
 route 0.0.0.0/0 metric 2000000 mtu 1480
 route 2001:db8:c1a7::/96
 route 2001:db8:9::1/128
-forward by eth0: [2001:db8:c1a7::/96 2001:db8:9::1/128 2001:db8:c1a7::1/128] <-> [64:ff9b::/96 2001:db8:9::1/128 2001:db8:c1a7::1/128], and what was not asked for
+forward by eth0: [2001:db8:c1a7::/96 2001:db8:9::1/128 2001:db8:c1a7::1/128] <-> [64:ff9b::/96], and what was not asked for
 `},
 		{"maps may be on either side", routed + "map = [{ipv4 = '192.0.2.0/24', ipv6 = '2001:db8:9::/120'}]", "", wkp, `
 tun clat0 mtu 1500

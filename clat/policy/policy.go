@@ -155,13 +155,15 @@ func hostConfig(c *config.Config, uplink platform.Link, p Plan) platform.HostCon
 		h.Forward.PREF64 = append(h.Forward.PREF64, p.Prefix())
 	}
 	for _, m := range c.Maps {
-		if c.Interface.IPv4.Overlaps(m.IPv4) && !ours.Contains(m.IPv6.Addr()) {
-			// One of the clients, which stands elsewhere than the others.
+		client := c.Interface.IPv4.Overlaps(m.IPv4)
+		if client && !ours.Contains(m.IPv6.Addr()) {
+			// It stands elsewhere than the others.
 			h.Routes = append(h.Routes, platform.Route{Dst: m.IPv6})
 		}
-		// A map may name a host on either side.
 		h.Forward.CLAT = append(h.Forward.CLAT, m.IPv6)
-		h.Forward.PREF64 = append(h.Forward.PREF64, m.IPv6)
+		if !client { // then it may name a host on either side
+			h.Forward.PREF64 = append(h.Forward.PREF64, m.IPv6)
+		}
 	}
 	return h
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"net/netip"
 	"slices"
 
@@ -43,7 +44,11 @@ type nftTable struct {
 	conn  *nftables.Conn
 	table *nftables.Table
 	chain *nftables.Chain
+	sets  []*nftables.Set // of the rules in force
 }
+
+// batchLen is what the sets and rules of one transaction may take, in octets: 10,000 explicit mappings take 2 MB. It is a limit, and no memory.
+const batchLen = 64 << 20
 
 // tableOwner is NFT_TABLE_F_OWNER of linux/netfilter/nf_tables.h.
 const tableOwner = 0x2
@@ -53,7 +58,7 @@ func openTable() (filterTable, error) {
 	var socket *netlink.Conn
 	conn, err := nftables.New(nftables.AsLasting(), nftables.WithSockOptions(func(c *netlink.Conn) error {
 		socket = c
-		return nil
+		return errors.Join(c.SetWriteBuffer(batchLen), c.SetReadBuffer(batchLen))
 	}))
 	if err != nil {
 		return nil, fmt.Errorf("nftables: not in this kernel: %w: load nf_tables or use the packet path", err)
@@ -136,15 +141,21 @@ func (t *nftTable) replace(r ruleset) error {
 	if r.RepliesOnly {
 		state = b.reply()
 	}
-	b.rule(expr.VerdictAccept, uplinkIn, out, b.ipv6(), b.icmpError(), b.destination(r.CLAT), state)
-	b.rule(expr.VerdictAccept, uplinkIn, out, b.ipv6(), b.source(r.PREF64), b.destination(r.CLAT), state)
-	b.rule(expr.VerdictAccept, in, uplinkOut, b.ipv6(), b.source(r.CLAT), b.destination(r.PREF64)) // which is the first now
+	clat, pref64 := b.set("clat", r.CLAT), b.set("pref64", r.PREF64)
+	b.rule(expr.VerdictAccept, uplinkIn, out, b.ipv6(), b.icmpError(), b.destination(clat), state)
+	b.rule(expr.VerdictAccept, uplinkIn, out, b.ipv6(), b.source(pref64), b.destination(clat), state)
+	b.rule(expr.VerdictAccept, in, uplinkOut, b.ipv6(), b.source(clat), b.destination(pref64)) // which is the first now
 	if err := errors.Join(b.err, t.conn.Flush()); err != nil {
 		return explainRules(err, r)
 	}
 
 	for _, rule := range old {
 		b.err = errors.Join(b.err, t.conn.DelRule(rule))
+	}
+	for _, set := range t.sets {
+		if set != clat && set != pref64 {
+			t.conn.DelSet(set)
+		}
 	}
 	b.add = t.conn.AddRule
 	// No other IPv6 comes out of the TUN or goes into it. IPv4 that the host forwards between the TUN and its clients is the host's
@@ -162,6 +173,7 @@ func (t *nftTable) replace(r ruleset) error {
 	if err := errors.Join(b.err, t.conn.Flush()); err != nil {
 		return explainRules(err, r)
 	}
+	t.sets = []*nftables.Set{clat, pref64}
 	return nil
 }
 
@@ -206,12 +218,33 @@ const (
 	offDestination = 24
 )
 
-func (b *builder) source(r []addrRange) []expr.Any      { return b.address(offSource, r) }
-func (b *builder) destination(r []addrRange) []expr.Any { return b.address(offDestination, r) }
+func (b *builder) source(s *nftables.Set) []expr.Any      { return b.address(offSource, s) }
+func (b *builder) destination(s *nftables.Set) []expr.Any { return b.address(offDestination, s) }
 
-// address matches where the address is in one of the ranges, by an anonymous set, which lives and goes with its rule.
-func (b *builder) address(offset uint32, in []addrRange) []expr.Any {
-	set := &nftables.Set{Table: b.table.table, Anonymous: true, Constant: true, Interval: true, KeyType: nftables.TypeIP6Addr}
+// address matches where the address is in the set.
+func (b *builder) address(offset uint32, set *nftables.Set) []expr.Any {
+	return []expr.Any{
+		&expr.Payload{OperationType: expr.PayloadLoad, DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: 16},
+		&expr.Lookup{SourceRegister: 1, SetName: set.Name, SetID: set.ID},
+	}
+}
+
+// setMessage is how many elements one message holds at most: their attribute's length has 16 bits.
+const setMessage = 1000
+
+// set is the set of these ranges, as it is in force already or new. Its name tells sets apart by what is in them, so that the same rules look
+// the same. It is not anonymous, since the library adds nothing to such a set.
+func (b *builder) set(name string, in []addrRange) *nftables.Set {
+	sum := fnv.New64a()
+	for _, r := range in {
+		sum.Write(r.first.AsSlice())
+		sum.Write(r.last.AsSlice())
+	}
+	name = fmt.Sprintf("%s-%x", name, sum.Sum64())
+	if i := slices.IndexFunc(b.table.sets, func(s *nftables.Set) bool { return s.Name == name }); i >= 0 {
+		return b.table.sets[i]
+	}
+	set := &nftables.Set{Table: b.table.table, Name: name, Interval: true, KeyType: nftables.TypeIP6Addr}
 	var elements []nftables.SetElement
 	for _, r := range in {
 		elements = append(elements, nftables.SetElement{Key: r.first.AsSlice()})
@@ -219,11 +252,11 @@ func (b *builder) address(offset uint32, in []addrRange) []expr.Any {
 			elements = append(elements, nftables.SetElement{Key: after.AsSlice(), IntervalEnd: true})
 		}
 	}
-	b.err = errors.Join(b.err, b.table.conn.AddSet(set, elements))
-	return []expr.Any{
-		&expr.Payload{OperationType: expr.PayloadLoad, DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: 16},
-		&expr.Lookup{SourceRegister: 1, SetName: set.Name, SetID: set.ID},
+	b.err = errors.Join(b.err, b.table.conn.AddSet(set, nil))
+	for part := range slices.Chunk(elements, setMessage) {
+		b.err = errors.Join(b.err, b.table.conn.SetAddElements(set, part))
 	}
+	return set
 }
 
 // icmpError matches ICMPv6 Destination Unreachable, Packet Too Big, Time Exceeded and Parameter Problem (RFC 4443: types 1 to 4).
