@@ -17,6 +17,8 @@ import (
 // raceEnv is the environment variable that, set to 1, has the program built with race detection.
 const raceEnv = "UCLAT_E2E_RACE"
 
+func withRace() bool { return os.Getenv(raceEnv) == "1" }
+
 // scratch is a folder for the whole run, in which the program is built.
 var scratch string
 
@@ -52,7 +54,7 @@ func run(m *testing.M) int {
 var build = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(scratch, "uclat")
 	args := []string{"build", "-o", path}
-	if os.Getenv(raceEnv) == "1" {
+	if withRace() {
 		args = append(args, "-race")
 	}
 	cmd := exec.Command("go", append(args, "./cmd/uclat")...)

@@ -2,9 +2,14 @@ package e2e
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"uclat/test/lab/netlab"
 	"uclat/test/peers"
@@ -79,10 +84,33 @@ auth-zone:
 // startTAYGA starts the PLAT's translator: each IPv6 source that it sees gets an IPv4 address of the pool.
 func (top *topology) startTAYGA(t *testing.T) {
 	t.Helper()
-	text := fmt.Sprintf("tun-device nat64\nipv4-addr %s\nprefix %s\ndynamic-pool %s\n", platSelf, pref64, platPool)
-	start(t, top.plat, peers.Find(t, "tayga"), "-n", "-c", config(t, "tayga.conf", text), "-p", "/run/tayga.pid")
-	eventually(t, "TAYGA makes its interface", func() bool { return top.plat.SetUp("nat64", true) == nil })
-	for _, r := range []netlab.Route{{Dst: pref64, Dev: "nat64"}, {Dst: platPool, Dev: "nat64"}} {
+	top.runTAYGA(t, 1500, platPool)
+}
+
+// restartTAYGA has it begin anew, with a device of so many octets, another pool, and more lines of configuration, such as "map IPV4 IPV6".
+func (top *topology) restartTAYGA(t *testing.T, mtu int, pool netip.Prefix, more ...string) {
+	t.Helper()
+	top.tayga.stop(t, syscall.SIGTERM)
+	must(t, top.plat, peers.Find(t, "ip"), "link", "delete", "nat64")
+	top.runTAYGA(t, mtu, pool, more...)
+}
+
+func (top *topology) runTAYGA(t *testing.T, mtu int, pool netip.Prefix, more ...string) {
+	t.Helper()
+	text := fmt.Sprintf("tun-device nat64\nipv4-addr %s\nprefix %s\ndynamic-pool %s\n%s\n", platSelf, pref64, pool, strings.Join(more, "\n"))
+	file := config(t, "tayga.conf", text)
+	tayga := peers.Find(t, "tayga")
+	must(t, top.plat, tayga, "--mktun", "-c", file) // it asks for the MTU when it starts
+	setMTU(t, top.plat, "nat64", mtu)
+	top.tayga = start(t, top.plat, tayga, "-n", "-c", file, "-p", "/run/tayga.pid")
+	if err := top.plat.SetUp("nat64", true); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "TAYGA serves its device", func() bool {
+		link, err := top.plat.Netlink().LinkByName("nat64")
+		return err == nil && link.Attrs().RawFlags&unix.IFF_LOWER_UP != 0
+	})
+	for _, r := range []netlab.Route{{Dst: pref64, Dev: "nat64"}, {Dst: pool, Dev: "nat64"}} {
 		if err := top.plat.AddRoute(r); err != nil {
 			t.Fatal(err)
 		}

@@ -35,6 +35,7 @@ type topology struct {
 	lab                          *netlab.Lab
 	laptop, router, plat, server *netlab.Node
 	hop                          *netlab.Node // between PLAT and server, where addHop put one
+	tayga                        *process     // of the PLAT
 	laptopAddr                   netip.Addr   // that the laptop made in lanPrefix
 }
 

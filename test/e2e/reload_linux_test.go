@@ -1,0 +1,384 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"uclat/test/peers"
+)
+
+// What the log says about a configuration that was read again.
+const (
+	reloaded  = `level=INFO msg="configuration reloaded: `
+	unchanged = reloaded + `nothing changed"`
+	refused   = `level=ERROR msg="configuration not reloaded, the old one stays: `
+)
+
+// settings is configured as a file.
+var settings = fmt.Sprintf("mode = 'force'\nuplink = 'eth0'\naddress.ipv6 = '%s'\npref64.prefixes = ['%s']\n", clat46, pref64)
+
+// The router as an IPv4 host, for who maps it.
+var (
+	router4   = netip.MustParseAddr("192.0.2.9")
+	mapRouter = fmt.Sprintf("[[map]]\nipv4 = '%s'\nipv6 = '%s'\n", router4, routerLAN.Addr())
+)
+
+// TestReload changes the configuration of the running program again and again, in the midst of traffic, of which not one packet is lost.
+func TestReload(t *testing.T) {
+	t.Parallel()
+	top := newTopology(t)
+	before := dump(t, top.laptop)
+	file := config(t, "uclat.toml", settings)
+	p := top.up(t, "--config", file)
+	s := top.startStream(t, server4)
+	running := dump(t, top.laptop)
+
+	t.Run("a mapped host is there, and gone again", func(t *testing.T) {
+		ping := []string{"-c", "1", "-W", "1", router4.String()}
+		if r := try(t, top.laptop, peers.Find(t, "ping"), ping...); r.code == 0 {
+			t.Fatal("it is there without a mapping")
+		}
+		p.reload(t, file, settings+mapRouter, reloaded+`map"`)
+		eventually(t, "it is there", func() bool { return try(t, top.laptop, peers.Find(t, "ping"), ping...).code == 0 })
+		p.reload(t, file, settings, reloaded+`map"`)
+		eventually(t, "it is gone", func() bool { return try(t, top.laptop, peers.Find(t, "ping"), ping...).code != 0 })
+		top.unchanged(t, running)
+	})
+	t.Run("a bad file changes nothing", func(t *testing.T) {
+		p.reload(t, file, "mode = 'maybe'\nuplink = eth0\n"+mapRouter, refused+file+":2: is not TOML: ")
+		p.reload(t, file, settings+strings.Replace(mapRouter, routerLAN.Addr().String(), "nonsense", 1), refused+file+`:7: map.ipv6: \"nonsense\"`)
+		p.reload(t, file, strings.Replace(settings, clat46, top.laptopAddr.String(), 1), refused+"off: address.ipv6 = ")
+		top.unchanged(t, running)
+	})
+	t.Run("mappings come and go", func(t *testing.T) {
+		nft := peers.Find(t, "nft")
+		others := []string{"translate.clamp-mss = true\n", "interface.metric = 4646\n", "translate.ttl-transparent = true\n", ""}
+		for i := range 40 {
+			// Not inbound: while all may come in, the kernel remembers nothing of what went out, and replies to it are lost when that counts.
+			text, mapped := settings+others[i%len(others)], i%2 == 0
+			if mapped {
+				text += mapRouter
+			}
+			p.write(t, file, text)
+			p.hangUp(t)
+			eventually(t, fmt.Sprintf("round %d: the configuration is in force", i), func() bool {
+				return strings.Contains(must(t, top.laptop, nft, "list", "table", "inet", "uclat"), routerLAN.Addr().String()) == mapped
+			})
+			s.goesOn(t)
+		}
+		p.write(t, file, settings+mapRouter)
+		for range 100 { // as fast as they can be sent
+			p.hangUp(t)
+		}
+		p.write(t, file, settings)
+		p.hangUp(t)
+		eventually(t, "the last one counts", func() bool { return dump(t, top.laptop) == running })
+	})
+	if sent, lost := s.end(t); lost > 0 {
+		t.Errorf("%d of %d packets were lost", lost, sent)
+	}
+	down(t, p, syscall.SIGTERM)
+	top.unchanged(t, before)
+}
+
+// TestReloadClients has a client behind the laptop get an address and lose it, while another one notices nothing.
+func TestReloadClients(t *testing.T) {
+	t.Parallel()
+	top := newTopology(t)
+	client := top.addClient(t)
+	const text = "interface.ipv4 = '100.64.0.0/10'\naddress.ipv6 = '2001:db8:c1a7::/64'\npref64.prefixes = ['2001:db8:64::/96']\n"
+	const mapClient = "[[map]]\nipv4 = '192.0.2.7'\nipv6 = '2001:db8:c1a7::7'\n"
+	before := dump(t, top.laptop)
+	file := config(t, "uclat.toml", text)
+	p := top.up(t, "--config", file)
+	other := start(t, client, peers.Find(t, "ping"), "-i", "0.01", "-I", "100.64.7.9", server4.String())
+	other.wait(t, "icmp_seq=1 ")
+	reached := func() bool {
+		return try(t, client, peers.Find(t, "ping"), "-c", "1", "-W", "1", "-I", "192.0.2.7", server4.String()).code == 0
+	}
+	for range 2 {
+		if reached() {
+			t.Error("it gets through without an address")
+		}
+		p.reload(t, file, text+mapClient, reloaded+`map"`)
+		eventually(t, "it gets through", reached)
+		p.reload(t, file, text, reloaded+`map"`)
+		eventually(t, "it gets through no more", func() bool { return !reached() })
+	}
+	// The one that is on its way when ping ends may come too late.
+	if other.stop(t, syscall.SIGINT); !strings.Contains(other.said(), " 0% packet loss") && !oneMissing(other.said()) {
+		t.Errorf("the other client: %s", other.said())
+	}
+	down(t, p, syscall.SIGTERM)
+	top.unchanged(t, before)
+}
+
+// TestReloadOthers is about everything else that is not told by a mapping.
+func TestReloadOthers(t *testing.T) {
+	t.Parallel()
+	top := newTopology(t)
+	before := dump(t, top.laptop)
+
+	t.Run("while it waits for a PREF64", func(t *testing.T) {
+		top.resolver(t, nobody)
+		text := fmt.Sprintf("address.ipv6 = '%s'\n", routedPrefix)
+		file := config(t, "uclat.toml", text)
+		p := top.startUclat(t, "--config", file)
+		p.wait(t, "waiting: no PREF64")
+		p.reload(t, file, "mode = 'maybe'\n"+text, refused)
+		named := text + fmt.Sprintf("pref64.prefixes = ['%s']\n", pref64)
+		p.reload(t, file, named, reloaded+`pref64.prefixes"`)
+		p.wait(t, `msg="on: IPv4 through eth0, PREF64 2001:db8:64::/96 (configured)`)
+		top.ping4(t)
+
+		// Another one, by the network, and no one.
+		top.resolver(t, routerLAN.Addr().String())
+		p.reload(t, file, text, reloaded+`pref64.prefixes"`)
+		p.wait(t, `msg="on: IPv4 through eth0, PREF64 2001:db8:64::/96 (from 2001:db8:1::1 by RFC 7050)`)
+		top.ping4(t)
+		p.reload(t, file, "mode = 'off'\n"+text, reloaded+`mode"`)
+		eventually(t, "the laptop is as it was", func() bool { return dump(t, top.laptop) == before })
+		down(t, p, syscall.SIGTERM)
+	})
+	t.Run("another interface name", func(t *testing.T) {
+		file := config(t, "uclat.toml", settings)
+		p := top.up(t, "--config", file)
+		running := dump(t, top.laptop)
+		p.reload(t, file, settings+"interface.name = 'another0'\n", reloaded+`interface.name"`)
+		eventually(t, "all is the same but the name", func() bool {
+			return withoutRules(strings.ReplaceAll(dump(t, top.laptop), "another0", tunDev)) == withoutRules(running)
+		})
+		top.ping4(t)
+		p.reload(t, file, settings+"interface.name = 'eth0'\n", refused)
+		p.reload(t, file, settings, reloaded+`interface.name"`)
+		eventually(t, "all is the same", func() bool { return dump(t, top.laptop) == running })
+		top.ping4(t)
+		down(t, p, syscall.SIGTERM)
+		top.unchanged(t, before)
+	})
+	t.Run("a file that is gone", func(t *testing.T) {
+		file := config(t, "uclat.toml", settings)
+		p := top.up(t, "--config", file)
+		running := dump(t, top.laptop)
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+		p.hangUp(t)
+		p.wait(t, refused+file+": no such file or directory")
+		top.unchanged(t, running)
+		top.ping4(t)
+		p.reload(t, file, settings, unchanged)
+		down(t, p, syscall.SIGTERM)
+	})
+	t.Run("flags only, and a file that may be missing", func(t *testing.T) {
+		p := top.up(t, configured("--translate.clamp-mss")...)
+		p.hangUp(t)
+		p.wait(t, unchanged)
+		if err := top.laptop.WriteFile("/etc/uclat/uclat.toml", []byte("inbound = 'all'\ntranslate.clamp-mss = false\n")); err != nil {
+			t.Fatal(err)
+		}
+		p.hangUp(t)
+		p.wait(t, reloaded+`inbound"`) // a flag wins over the file, now as at the start
+		top.ping4(t)
+		down(t, p, syscall.SIGTERM)
+	})
+	top.unchanged(t, before)
+}
+
+// hangUp sends SIGHUP.
+func (p *process) hangUp(t *testing.T) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatalf("%s: %v", p.name, err)
+	}
+}
+
+// write replaces a file at once, so that the program never reads half of it.
+func (p *process) write(t *testing.T, file, text string) {
+	t.Helper()
+	next := filepath.Join(t.TempDir(), "next")
+	if err := os.WriteFile(next, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(next, file); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// reload gives the program another configuration, and waits until it says so once more.
+func (p *process) reload(t *testing.T, file, text, want string) {
+	t.Helper()
+	said := strings.Count(p.said(), want)
+	p.write(t, file, text)
+	p.hangUp(t)
+	eventually(t, "it says "+want, func() bool { return strings.Count(p.said(), want) > said })
+}
+
+// withoutRules is a dump in order, and without the rules of nftables, in which names are not to be read.
+func withoutRules(dump string) string {
+	lines := slices.DeleteFunc(strings.Split(dump, "\n"), func(s string) bool { return strings.HasPrefix(s, "nft rule ") })
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
+
+// oneMissing says whether ping has got an answer to all but one.
+func oneMissing(said string) bool {
+	var sent, received int
+	for line := range strings.Lines(said) {
+		if n, _ := fmt.Sscanf(line, "%d packets transmitted, %d received", &sent, &received); n == 2 {
+			return sent-received <= 1
+		}
+	}
+	return false
+}
+
+// stream is UDP to the server's echo and back, in a steady flow. So few are on their way at a time that no queue overflows, however busy
+// the machine is: what is lost, somebody has dropped.
+type stream struct {
+	conn *net.UDPConn
+	stop context.CancelFunc // sending
+
+	writing, reading sync.WaitGroup
+
+	mu       sync.Mutex
+	sent     int
+	returned int
+	missing  map[uint64]bool
+	err      error
+}
+
+const (
+	streamWindow = 16                     // packets on their way
+	streamGap    = 500 * time.Microsecond // between two of them
+)
+
+// startStream begins one from the laptop, and returns when the first has come back.
+func (top *topology) startStream(t *testing.T, to netip.Addr) *stream {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	s := &stream{stop: stop, missing: map[uint64]bool{}}
+	inside(t, top.laptop, func() (err error) {
+		s.conn, err = net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, portEcho)))
+		return err
+	})
+	s.writing.Go(func() { s.write(ctx) })
+	s.reading.Go(s.read)
+	t.Cleanup(func() {
+		s.stop()
+		s.conn.Close()
+		s.writing.Wait()
+		s.reading.Wait()
+	})
+	s.goesOn(t)
+	return s
+}
+
+// write sends until ctx ends.
+func (s *stream) write(ctx context.Context) {
+	pace := time.NewTicker(streamGap)
+	defer pace.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-pace.C:
+		}
+		s.mu.Lock()
+		n := uint64(s.sent)
+		full := len(s.missing) >= streamWindow || s.err != nil
+		if !full {
+			s.missing[n] = true
+			s.sent++
+		}
+		s.mu.Unlock()
+		if full {
+			continue
+		}
+		if _, err := s.conn.Write(streamPacket(n)); err != nil {
+			s.fail(err)
+		}
+	}
+}
+
+// streamPacket is the content of packet n. All of one size have the same checksum: TAYGA makes 0 of one in 65,536, with which UDP over IPv6
+// is dropped (RFC 8200, 8.1).
+func streamPacket(n uint64) []byte {
+	size := [...]int{16, 400, 1400}[n%3]
+	return append(binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, n), ^n), make([]byte, size-16)...)
+}
+
+// read takes what comes back, until the socket is closed.
+func (s *stream) read() {
+	buf := make([]byte, 2000)
+	for {
+		n, err := s.conn.Read(buf)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			s.fail(err) // an ICMP error is a loss too
+			continue
+		}
+		s.mu.Lock()
+		if number := binary.BigEndian.Uint64(buf[:n]); s.missing[number] && bytes.Equal(buf[:n], streamPacket(number)) {
+			delete(s.missing, number)
+			s.returned++
+		}
+		s.mu.Unlock()
+	}
+}
+
+func (s *stream) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !errors.Is(err, net.ErrClosed) {
+		s.err = errors.Join(s.err, err)
+	}
+}
+
+// goesOn waits until a few more have come back.
+func (s *stream) goesOn(t *testing.T) {
+	t.Helper()
+	count := func() int {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.returned
+	}
+	is := count()
+	eventually(t, "packets come back", func() bool { return count() > is+2*streamWindow })
+}
+
+// end stops sending, and says how many were sent, and how many of them did not come back.
+func (s *stream) end(t *testing.T) (sent, lost int) {
+	t.Helper()
+	s.stop()
+	s.writing.Wait()
+	left := func() int {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.missing)
+	}
+	for late := time.Now().Add(2 * time.Second); left() > 0 && time.Now().Before(late); {
+		time.Sleep(time.Millisecond)
+	}
+	s.conn.Close()
+	s.reading.Wait()
+	if s.err != nil {
+		t.Errorf("UDP: %v", s.err)
+	}
+	t.Logf("%d packets went and %d came back", s.sent, s.returned)
+	return s.sent, len(s.missing)
+}
