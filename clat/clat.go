@@ -24,11 +24,11 @@ func (d Direction) String() string {
 	return "64"
 }
 
-// Counters belong to one worker, which alone writes them. Others read a copy made by Snapshot and sum over workers.
+// Counters belong to one worker, which alone writes them. Others add what they hold to Totals.
 type Counters struct {
 	Packets [NumDirections]atomic.Uint64 // packets (super-packets count once) read and forwarded, by the way they went in
 	Bytes   [NumDirections]atomic.Uint64 // octets of those packets as they were read, IP header included
-	Replies [NumDirections]atomic.Uint64 // ICMP errors of our own, by the way of the packet they answer
+	Replies [NumDirections]atomic.Uint64 // ICMP errors and echo replies of our own, by the way of the packet they answer
 	Drops   [NumDirections][NumDropReasons]atomic.Uint64
 }
 

@@ -21,7 +21,7 @@ const (
 	DropNoMapping      // an address that neither a prefix nor a map covers (RFC 7915, 5.6)
 	DropNonGlobal      // non-global IPv4 address behind 64:ff9b::/96, with wkp-non-global = "reject" (RFC 6052, 3.1)
 	DropSpoofed        // IPv6 source that embeds an address no remote host has: ours, that of a mapped host, loopback, ... (RFC 6052, 5.1)
-	DropHairpin        // to our own IPv4 address, which the host delivers itself (RFC 7757, 4)
+	DropHairpin        // to our own address, or one that the host delivers itself (RFC 7757, 4)
 	DropSourceRoute    // unexpired source route or routing header (RFC 7915, 4.1 and 5.1)
 	DropProtocol       // protocol number that means something else in the other family: ICMP of the wrong one, extension headers
 	DropTTL            // TTL or hop limit ran out (RFC 7915, 4.1 and 5.1)

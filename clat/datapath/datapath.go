@@ -46,7 +46,8 @@ func (e TooBig) Error() string {
 // the routing there is. On path kernel all three are one TUN queue.
 type Lane struct{ In, V6, V4 Port }
 
-// ICMP errors of our own: so many a second and so many at once (RFC 4443, 2.4 (f)), over all workers.
+// ICMP errors of our own: so many a second and so many at once (RFC 4443, 2.4 (f)), over all workers. As many again may say that a packet
+// is too big, so that whoever provokes others does not turn path MTU discovery off.
 const (
 	errorsPerSecond = 100
 	errorBurst      = 100
@@ -65,7 +66,8 @@ type Engine struct {
 	OnEvent func(Event)
 
 	translator     atomic.Pointer[siit.Translator]
-	errors, events *rate.Limiter
+	errors, tooBig *rate.Limiter
+	events         *rate.Limiter
 	start          time.Time
 	paths          pmtu.Cache
 	fragments      *reasm.Reassembler
@@ -77,8 +79,9 @@ type Engine struct {
 // New returns an Engine that translates with t.
 func New(t *siit.Translator) *Engine {
 	e := &Engine{
-		errors: rate.NewLimiter(errorsPerSecond, errorBurst), events: rate.NewLimiter(eventsPerSecond, eventBurst),
-		start: time.Now(), fragments: reasm.New(reassembly),
+		errors: rate.NewLimiter(errorsPerSecond, errorBurst), tooBig: rate.NewLimiter(errorsPerSecond, errorBurst),
+		events: rate.NewLimiter(eventsPerSecond, eventBurst),
+		start:  time.Now(), fragments: reasm.New(reassembly),
 	}
 	e.translator.Store(t)
 	return e

@@ -27,9 +27,9 @@ const (
 )
 
 // report tells OnEvent that p was dropped for r, if that is an Event. p is as it came: the translator changes nothing of what it drops
-// for these reasons.
+// for these reasons, but of what it would have sent back, which shows by its version.
 func (e *Engine) report(r clat.DropReason, d clat.Direction, p []byte) {
-	if e.OnEvent == nil || r != clat.DropZeroChecksum && r != clat.DropExtension {
+	if e.OnEvent == nil || r != clat.DropZeroChecksum && r != clat.DropExtension || (p[0]>>4 == 6) != (d == clat.To4) {
 		return
 	}
 	if ev, ok := newEvent(r, d, p); ok && e.events.AllowN(time.Now(), 1) {

@@ -307,3 +307,27 @@ func TestFragmentsAllocateNothing(t *testing.T) {
 		t.Errorf("%v allocations a batch, %d packets", n, len(v6))
 	}
 }
+
+// Whoever provokes other errors does not keep those from being sent that path MTU discovery needs (RFC 4443, 2.4 (f); RFC 8201, 3).
+func TestTooBigHasItsOwnBudget(t *testing.T) {
+	e := New(translator(t, "64:ff9b::/96"))
+	w := e.NewWorker()
+	for range 1000 {
+		process(t, w, udp4(100, 1, true))
+	}
+	if n := e.Counters().Replies[clat.To6]; n < errorBurst || n > errorBurst+3*errorsPerSecond {
+		t.Fatalf("%d errors for 1000 packets with TTL 1", n)
+	}
+	for i := range 50 {
+		process(t, w, udp4(100, 1, true))
+		if out := process(t, w, udp4(1481, 64, true)); len(out) != 1 || out[0][20] != 3 || out[0][21] != 4 {
+			t.Fatalf("packet %d that is too big: %d answers", i, len(out))
+		}
+	}
+	for range 1000 {
+		process(t, w, udp4(1481, 64, true))
+	}
+	if n := e.Counters().Replies[clat.To6]; n > 2*(errorBurst+3*errorsPerSecond) {
+		t.Errorf("%d errors in all", n)
+	}
+}

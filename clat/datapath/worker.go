@@ -10,6 +10,8 @@ import (
 	"uclat/clat"
 	"uclat/clat/frame"
 	"uclat/clat/siit"
+
+	"golang.org/x/time/rate"
 )
 
 // Worker is the state of one lane. Its methods belong to one goroutine.
@@ -180,15 +182,19 @@ func (w *Worker) Done() {
 	w.scratch.Reset()
 }
 
-// refill brings the worker's share of the error budget up to a tenth of a second's worth, as far as the common bucket has that much.
+// refill brings the worker's shares of the error budgets up to a tenth of a second's worth, as far as the common buckets have that much.
 func (w *Worker) refill() {
-	const share = errorsPerSecond / 10
-	want := share - w.scratch.Errors
+	refill(&w.scratch.Errors, w.e.errors)
+	refill(&w.scratch.TooBig, w.e.tooBig)
+}
+
+func refill(share *int, from *rate.Limiter) {
+	want := errorsPerSecond/10 - *share
 	if want <= 0 {
 		return
 	}
 	now := time.Now()
-	if want = min(want, int(w.e.errors.TokensAt(now))); want > 0 && w.e.errors.AllowN(now, want) {
-		w.scratch.Errors += want
+	if want = min(want, int(from.TokensAt(now))); want > 0 && from.AllowN(now, want) {
+		*share += want
 	}
 }

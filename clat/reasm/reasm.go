@@ -1,6 +1,9 @@
 // Package reasm puts the fragments of ICMP datagrams together, of both families (RFC 791, 3.2; RFC 8200, 4.5), within memory that is
 // fixed. It knows nothing of IP headers. Whoever sends fragments may be hostile: what one of them costs follows from its own length,
 // whatever came before it.
+//
+// No ICMP error tells of a datagram that is given up. That is for its destination to send (RFC 8200, 4.5; RFC 1122, 3.3.2), which is
+// somebody else, and which gets nothing of the datagram, as where a router on the way loses a fragment.
 package reasm
 
 import (

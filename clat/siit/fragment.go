@@ -11,8 +11,8 @@ import (
 // Fragments of what is a fragment itself continue its offsets, and the last keeps its more-fragments flag. All but the last carry a
 // multiple of 8 octets.
 
-// fragment6 sends payload in pieces of which none is longer than the lowest IPv6 MTU (RFC 7915, 4.1) and the path takes, as frames from s.out[n] on, and
-// returns where they end. h is the header of the whole.
+// fragment6 sends payload in pieces of which none is longer than the lowest IPv6 MTU (RFC 7915, 4.1), nor than the path takes, as frames
+// from s.out[n] on, and returns where they end. h is the header of the whole.
 func (t *Translator) fragment6(payload []byte, h *header6, s *Scratch, n int) int {
 	room := (s.lowest - len6 - lenFragment) &^ 7
 	piece := *h

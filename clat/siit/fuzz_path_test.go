@@ -38,7 +38,7 @@ func (u *subject) checkLearned(t testing.TB, r Result, p []byte) {
 	}
 	mtu := binary.BigEndian.Uint32(in.payload[4:])
 	inner, ok := read(in.payload[8:])
-	due = ok && inner.version == 6 && inner.src == in.dst && mtu >= 1280 && mtu < uint32(u.o.MTU6) && int(mtu) < inner.total &&
+	due = ok && inner.version == 6 && inner.src == in.dst && mtu >= 1280 && mtu < uint32(u.o.MTU6) && int(mtu) < inner.total && inner.total <= u.o.MTU6 &&
 		residue(in, in.payload, frame.ChecksumUnknown) == 0 && in.total <= len(p) && in.ttl > u.hop() && u.network.to4(inner.dst).IsValid()
 	switch {
 	case len(all) == 0 && due && r.Verdict == Forward:
@@ -106,7 +106,7 @@ func (u *subject) checkRefused(t testing.TB, r Result, s *Scratch, in, out recei
 	} else if in.version == 6 {
 		version = 6
 		src, dst, want = embedded(u.network.prefix(), src), u.network.to6(u.network.to4(in.src)), []byte{2, 0, 0, 0, 0, 0}
-		told = max(1280, min(told+20, u.o.MTU6))
+		told = max(1280, min(mtu, u.o.MTU6))
 	}
 	want = binary.BigEndian.AppendUint16(want, uint16(told))
 	copy(want[2:4], q.payload[2:])

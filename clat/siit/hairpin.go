@@ -17,7 +17,7 @@ func (t *Translator) back(r Result, s *Scratch) Result {
 func (t *Translator) backReply(r Result, s *Scratch) Result {
 	six := t.to6(r.Out[0], s)
 	if six.Verdict != Forward {
-		s.Errors++ // it was not sent
+		s.Errors++ // it was not sent, and it does not matter from which budget
 		return drop(r.Reason)
 	}
 	r.Out = six.Out

@@ -16,6 +16,7 @@ const (
 	protoUDP      = 17
 	protoDCCP     = 33
 	protoICMPv6   = 58
+	protoNone     = 59 // nothing follows (RFC 8200, 4.7)
 	protoHopByHop = 0
 	protoRouting  = 43
 	protoFragment = 44

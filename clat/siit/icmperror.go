@@ -34,7 +34,7 @@ func (t *Translator) icmpError6(f *frame.Frame, h *header4, pair *eam.Pair6, to 
 			return drop(reason)
 		}
 	}
-	word, ok := t.wordTo6(to.rest, icmp, &in)
+	word, ok := t.wordTo6(to.rest, icmp, &in, s)
 	if !ok {
 		return drop(clat.DropICMPType)
 	}
@@ -101,14 +101,14 @@ func (t *Translator) icmpError4(f *frame.Frame, h *header6, pair *eam.Pair4, s *
 	if t.m.To4(&inner, &in.src, &in.dst, true) != clat.DropNone {
 		return drop(clat.DropICMPInner)
 	}
-	word, reason := t.wordTo4(to.rest, icmp, &in)
+	s.hairpin = inner.Hairpin && t.hairpin
+	word, reason := t.wordTo4(to.rest, icmp, &in, s)
 	if reason != clat.DropNone {
 		return drop(reason)
 	}
 	if to.rest == restMTU {
 		t.learn(int(binary.BigEndian.Uint32(icmp[4:])), &in, s)
 	}
-	s.hairpin = inner.Hairpin && t.hairpin
 	payload := in.payload - (in.hlen - len6)
 	total := payload + len4
 	if total > 65535 {
@@ -136,7 +136,7 @@ func (t *Translator) icmpError4(f *frame.Frame, h *header6, pair *eam.Pair4, s *
 	if unmapped && extensible && t.nodeID && len(data) >= minQuoted {
 		m.node = &h.src
 	}
-	attribute, ok := m.place(f, t.mtu4, unit4)
+	attribute, ok := m.place(f, t.take4(s), unit4)
 	if !ok {
 		return drop(clat.DropTooBig)
 	}
@@ -155,18 +155,18 @@ func (t *Translator) icmpError4(f *frame.Frame, h *header6, pair *eam.Pair4, s *
 }
 
 // learn keeps what a Packet Too Big says of the way to where the packet in it was going. One about a packet that was not too big says
-// nothing (RFC 8201, 4).
+// nothing (RFC 8201, 4), nor does one about a packet that never left here.
 func (t *Translator) learn(mtu int, in *header6, s *Scratch) {
-	if mtu >= 0 && mtu < min(t.mtu6, len6+in.payload) && len(s.Learned) < maxLearned {
+	if n := len6 + in.payload; mtu >= 0 && mtu < n && n <= t.mtu6 && len(s.Learned) < maxLearned {
 		s.Learned = append(s.Learned, PTB{Dst: in.dst, MTU: mtu})
 	}
 }
 
 // wordTo6 is the second word of an ICMPv6 error; false where a pointer has no counterpart.
-func (t *Translator) wordTo6(r rest, icmp []byte, in *header4) (uint32, bool) {
+func (t *Translator) wordTo6(r rest, icmp []byte, in *header4, s *Scratch) (uint32, bool) {
 	switch r {
 	case restMTU:
-		return t.mtuTo6(int(binary.BigEndian.Uint16(icmp[6:])), in.total), true
+		return t.mtuTo6(int(binary.BigEndian.Uint16(icmp[6:])), in.total, s), true
 	case restNextHdr:
 		return 6, true
 	case restPointer:
@@ -179,14 +179,14 @@ func (t *Translator) wordTo6(r rest, icmp []byte, in *header4) (uint32, bool) {
 }
 
 // wordTo4 is the second word of an ICMPv4 error.
-func (t *Translator) wordTo4(r rest, icmp []byte, in *header6) (uint32, clat.DropReason) {
+func (t *Translator) wordTo4(r rest, icmp []byte, in *header6, s *Scratch) (uint32, clat.DropReason) {
 	word := binary.BigEndian.Uint32(icmp[4:])
 	switch r {
 	case restMTU:
 		if word < clat.MinMTU6 {
 			return 0, clat.DropPTBTooSmall
 		}
-		return t.mtuTo4(word, in.fragment), clat.DropNone
+		return t.mtuTo4(word, in.fragment, s), clat.DropNone
 	case restPointer:
 		if word >= uint32(len(pointerTo4)) || pointerTo4[word] == noPointer {
 			return 0, clat.DropICMPType

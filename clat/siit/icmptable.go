@@ -110,11 +110,11 @@ var pointerTo4 = [len6]uint8{
 
 // mtuTo6 is the MTU of a Packet Too Big made of a Fragmentation Needed (RFC 7915, 4.2). total is the length of the embedded packet,
 // from which the MTU follows where an old router gave none.
-func (t *Translator) mtuTo6(mtu, total int) uint32 {
+func (t *Translator) mtuTo6(mtu, total int, s *Scratch) uint32 {
 	if mtu == 0 {
 		mtu = plateauBelow(total)
 	}
-	return uint32(max(clat.MinMTU6, min(mtu+len6-len4, t.mtu6, t.mtu4+len6-len4)))
+	return uint32(max(clat.MinMTU6, min(mtu+len6-len4, t.mtu6, t.take4(s)+len6-len4)))
 }
 
 // plateaus of RFC 1191, 7.1, of those that are not below the least MTU of IPv6.
@@ -132,10 +132,18 @@ func plateauBelow(total int) int {
 
 // mtuTo4 is the MTU of a Fragmentation Needed made of a Packet Too Big whose MTU is at least 1280 (RFC 7915, 5.2). The fragment header
 // that the packet carried in IPv6 takes room as well.
-func (t *Translator) mtuTo4(mtu uint32, fragment bool) uint32 {
+func (t *Translator) mtuTo4(mtu uint32, fragment bool, s *Scratch) uint32 {
 	less := uint32(len6 - len4)
 	if fragment {
 		less += lenFragment
 	}
-	return min(min(mtu, uint32(t.mtu6))-less, uint32(t.mtu4))
+	return min(min(mtu, uint32(t.mtu6))-less, uint32(t.take4(s)))
+}
+
+// take4 is the MTU of the IPv4 side, in octets, which nothing meets that goes back to IPv6.
+func (t *Translator) take4(s *Scratch) int {
+	if s.hairpin {
+		return 65535
+	}
+	return t.mtu4
 }

@@ -33,7 +33,7 @@ func (d *dice) hairpin(t testing.TB, p datagram) (want outcome, far bool) {
 	case p.ttl <= 2*d.hop():
 		return answer(clat.DropTTL, 3, 0, 0), true
 	case !fragment && head+size > d.o.MTU6:
-		return answer(clat.DropTooBig, 2, 0, max(1280, min(d.o.MTU6, d.o.MTU4+20))), true
+		return answer(clat.DropTooBig, 2, 0, d.o.MTU6), true
 	case p.content.zero && first && (p.isFragment() || d.o.DropZeroUDP4):
 		return dropFor(clat.DropZeroChecksum), false
 	}

@@ -15,6 +15,8 @@ func (t *Translator) own4(f *frame.Frame, h *header4, s *Scratch) Result {
 	switch {
 	case !t.isOwn4 || h.dst != t.self4:
 		return drop(clat.DropHairpin)
+	case h.hlen > len4 && sourceRouted(f.Bytes()[len4:h.hlen]): // it is not the end of the way
+		return t.error4(f, h, s, clat.DropSourceRoute, icmp4Unreachable, code4SourceRoute, 0)
 	case h.proto != protoICMP:
 		return t.error4(f, h, s, clat.DropHairpin, icmp4Unreachable, code4Protocol, 0)
 	}
@@ -34,7 +36,7 @@ func (t *Translator) own4(f *frame.Frame, h *header4, s *Scratch) Result {
 // own6 is for an IPv6 packet to the translator. unmapped is why it is not to be translated.
 func (t *Translator) own6(f *frame.Frame, h *header6, s *Scratch, unmapped clat.DropReason) Result {
 	switch {
-	case unmapped == clat.DropSource || unmapped == clat.DropSpoofed:
+	case unmapped == clat.DropSource || unmapped == clat.DropSpoofed || h.next == protoNone:
 		return drop(unmapped)
 	case h.next != protoICMPv6 && h.hlen == len6:
 		return t.error6(f, h, s, unmapped, icmp6ParameterProblem, code6NextHeader, nextHeaderAt)

@@ -142,6 +142,21 @@ func TestOwnProtocol(t *testing.T) {
 	}
 }
 
+func TestNotTheEnd(t *testing.T) {
+	tr := newTranslator(t, with(func(o *Options) { o.Self6 = router }))
+	t.Run("RFC 7915, 4.1/a source route that goes on", func(t *testing.T) {
+		m := seal(host4, self4, protoICMP, icmp(8, 0, 1, data(8)))
+		p := ip4{dst: self4, proto: protoICMP, options: []byte{131, 7, 4, 8, 8, 8, 8, 0}}.packet(m)
+		if q := replied(t, tr, p, clat.DropSourceRoute); q.payload[0] != 3 || q.payload[1] != 5 {
+			t.Errorf("%+v", q)
+		}
+		answered(t, tr, newFrame(ip4{dst: self4, proto: protoICMP, options: []byte{131, 7, 8, 8, 8, 8, 8, 0}}.packet(m))) // used up
+	})
+	t.Run("RFC 8200, 4.7/nothing follows", func(t *testing.T) {
+		dropped(t, tr, ip6{src: stranger6, dst: router, next: protoNone}.packet(nil), clat.DropNoMapping)
+	})
+}
+
 func TestNoOwnEcho(t *testing.T) {
 	alone := func(o *Options) { o.Self6, o.Reassemble = router, true }
 	four, six := ip4{dst: self4, proto: protoICMP}, ip6{src: stranger6, dst: router, next: protoICMPv6}

@@ -20,10 +20,10 @@ const (
 // an ICMP error or to a later fragment (RFC 7915, 4.4; RFC 1812, 4.3.2.7), and none beyond the budget.
 func (t *Translator) error4(f *frame.Frame, h *header4, s *Scratch, reason clat.DropReason, typ, code uint8, word uint32) Result {
 	p := f.Bytes()
-	if !t.errors4 || s.Errors <= 0 || h.offset != 0 || h.proto == protoICMP && (len(p) == h.hlen || isError4(p[h.hlen])) {
+	if !t.errors4 || !s.mayReply(reason) || h.offset != 0 || h.proto == protoICMP && (len(p) == h.hlen || isError4(p[h.hlen])) {
 		return drop(reason)
 	}
-	s.Errors--
+	s.spend()
 	const head = len4 + lenICMP
 	wire := firstSegment(f, h.hlen, h.proto)
 	quote := p[:min(wire, maxError4-head)]
@@ -40,15 +40,15 @@ func (t *Translator) error4(f *frame.Frame, h *header4, s *Scratch, reason clat.
 	return r
 }
 
-// error6 is the same for IPv6 (RFC 7915, 5.4; RFC 4443, 2.4 (e)), where a Redirect is no error, but not answered either, and a later fragment
-// is answered, unless it is of ICMPv6, whose type nobody knows.
+// error6 is the same for IPv6 (RFC 7915, 5.4; RFC 4443, 2.4 (e)), where a Redirect is no error, but not answered either, and a later
+// fragment is answered, unless it is of ICMPv6, whose type nobody knows.
 func (t *Translator) error6(f *frame.Frame, h *header6, s *Scratch, reason clat.DropReason, typ, code uint8, word uint32) Result {
 	p := f.Bytes()
-	if !t.errors6 || s.Errors <= 0 ||
+	if !t.errors6 || !s.mayReply(reason) ||
 		h.next == protoICMPv6 && (h.offset != 0 || len(p) <= h.hlen || isError6(p[h.hlen]) || p[h.hlen] == icmp6Redirect) {
 		return drop(reason)
 	}
-	s.Errors--
+	s.spend()
 	const head = len6 + lenICMP
 	wire := firstSegment(f, h.hlen, h.next)
 	quote := p[:min(wire, maxError6-head)]

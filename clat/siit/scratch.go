@@ -7,7 +7,8 @@ import (
 
 const (
 	// maxOut is the most frames that one packet becomes: a UDP super-packet whose datagrams are one octet too long for the least MTU
-	// of IPv6, so that each leaves in two pieces. A single packet becomes 54 at most.
+	// of IPv6, so that each leaves in two pieces. A single packet becomes 54 IPv6 packets at most; of one that was put together here and
+	// would become more IPv4 packets, nothing is sent.
 	maxOut = 2 * (65507/(clat.MinMTU6-len6-lenUDP+1) + 1)
 
 	// spareLen is what the frames made of one packet take at most: the payload twice, where the packet itself was put together in one, and
@@ -23,7 +24,8 @@ type PathMTU interface {
 	MTU(dst [16]byte) (int, bool)
 }
 
-// PTB is what a Packet Too Big said, after all checks: of packets to Dst, the path takes no more than MTU octets.
+// PTB is what a Packet Too Big said that came to a host of ours, about a packet which that host may have sent: to Dst, the path takes no
+// more than MTU octets. The message itself may still have been dropped, where what it quotes has no counterpart: a fragment of ICMP.
 type PTB struct {
 	Dst [16]byte
 	MTU int
@@ -31,8 +33,10 @@ type PTB struct {
 
 // Scratch is what one worker's translations need beside the packet: never shared, never copied.
 type Scratch struct {
-	// Errors is how many ICMP errors may still be sent. The worker refills it from its rate limit.
-	Errors int
+	// Errors is how many ICMP errors may still be sent, and TooBig how many more may be of those without which path MTU discovery fails:
+	// Packet Too Big and Fragmentation Needed, which no flood of packets that draw others may use up. The worker refills both from their
+	// rate limits (RFC 4443, 2.4 (f)).
+	Errors, TooBig int
 
 	// PathMTU is asked for packets that would leave with more than 1280 octets of IPv6. nil: nothing is known of any path.
 	PathMTU PathMTU
@@ -44,8 +48,7 @@ type Scratch struct {
 	Fragment frame.Fragment
 
 	head    [len6 + lenFragment]byte // of Fragment
-	limit   int                      // octets: what the way of the packet at hand takes,
-	lowest  int                      // and the size to which it is fragmented
+	lowest  int                      // octets: the size to which the packet at hand is fragmented
 	hairpin bool                     // the packet at hand goes back to where it came from
 
 	id    idGenerator
@@ -81,6 +84,19 @@ func (s *Scratch) Take(n int) *frame.Frame {
 	s.taken += size
 	f.Wrap(buf, frame.Headroom, n)
 	return f
+}
+
+// mayReply says whether the budget has room for an error for reason, and spend takes it from there.
+func (s *Scratch) mayReply(reason clat.DropReason) bool {
+	return s.Errors > 0 || reason == clat.DropTooBig && s.TooBig > 0
+}
+
+func (s *Scratch) spend() {
+	if s.Errors > 0 {
+		s.Errors--
+	} else {
+		s.TooBig--
+	}
 }
 
 func (s *Scratch) one(v Verdict, f *frame.Frame) Result {

@@ -89,15 +89,15 @@ func (t *Translator) map6(pair *eam.Pair6, h *header4, s *Scratch, embedded bool
 // will be on the wire, so at one segment of a super-packet. It must come before anything of the packet is changed: the error quotes it.
 func (t *Translator) fits6(f *frame.Frame, h *header4, pair *eam.Pair6, transport int, s *Scratch) (Result, bool) {
 	wire := f.WireLen(h.hlen+transport) + len6 + fragmentLen(h) - h.hlen
-	if s.limit, s.lowest = t.mtu6, t.lowest; wire <= clat.MinMTU6 {
+	if s.lowest = t.lowest; wire <= clat.MinMTU6 {
 		return Result{}, true
 	}
-	s.limit = t.pathMTU(&pair.Dst, s)
-	s.lowest = min(t.lowest, s.limit)
-	if wire <= s.limit || !h.df {
+	limit := t.pathMTU(&pair.Dst, s)
+	s.lowest = min(t.lowest, limit)
+	if wire <= limit || !h.df {
 		return Result{}, true
 	}
-	return t.error4(f, h, s, clat.DropTooBig, icmp4Unreachable, code4FragNeeded, uint32(s.limit-len6+len4-fragmentLen(h))), false
+	return t.error4(f, h, s, clat.DropTooBig, icmp4Unreachable, code4FragNeeded, uint32(limit-len6+len4-fragmentLen(h))), false
 }
 
 // pathMTU is the MTU of the way to an IPv6 address.

@@ -8,9 +8,9 @@ import (
 	"uclat/clat/frame"
 )
 
-// TooBig is for a translated IPv6 packet that the way out refused, because it takes no more than mtu octets; 0 where it did not say. That is
-// a Packet Too Big from our own link, and what a router's would do is done: the MTU is learned, and the sender is told (RFC 8201, 4).
-// What may be fragmented is not answered: the next one will be. The caller makes sure that s.Ready holds.
+// TooBig is for a translated IPv6 packet that the way out refused, because it takes no more than mtu octets; 0 where it did not say. That
+// is a Packet Too Big from our own link, and what a router's would do is done: the MTU is learned, and the sender is told (RFC 8201, 4).
+// What has a Fragment Header is not answered: its sender has no use for that. The caller makes sure that s.Ready holds.
 func (t *Translator) TooBig(f *frame.Frame, mtu int, s *Scratch) Result {
 	mtu = max(mtu, clat.MinMTU6)
 	var h header6
@@ -18,7 +18,7 @@ func (t *Translator) TooBig(f *frame.Frame, mtu int, s *Scratch) Result {
 		return drop(clat.DropTooBig)
 	}
 	to := eam.Pair4{Src: t.self4}
-	if h.fragment || !t.errors4 || s.Errors <= 0 || h.next == protoICMPv6 && (f.Len() == h.hlen || isError6(f.Bytes()[h.hlen])) ||
+	if h.fragment || !t.errors4 || !s.mayReply(clat.DropTooBig) || h.next == protoICMPv6 && (f.Len() == h.hlen || isError6(f.Bytes()[h.hlen])) ||
 		t.m.Dst4(&to.Dst, &h.dst, &h.src) != clat.DropNone {
 		h.payload = firstSegment(f, h.hlen, h.next) - len6
 		t.learn(mtu, &h, s)
@@ -33,7 +33,7 @@ func (t *Translator) TooBig(f *frame.Frame, mtu int, s *Scratch) Result {
 	if r.Verdict != Forward {
 		return drop(clat.DropTooBig)
 	}
-	s.Errors--
+	s.spend()
 	return Result{Verdict: Reply, Reason: clat.DropTooBig, Out: r.Out}
 }
 

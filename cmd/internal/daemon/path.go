@@ -160,7 +160,7 @@ func (p *path) counters() (attrs []any) {
 	for dir := range clat.NumDirections {
 		attrs = append(attrs, "packets-"+dir.String(), t.Packets[dir], "bytes-"+dir.String(), t.Bytes[dir])
 		if t.Replies[dir] > 0 {
-			attrs = append(attrs, "errors-"+dir.String(), t.Replies[dir])
+			attrs = append(attrs, "replies-"+dir.String(), t.Replies[dir])
 		}
 		for r := range clat.NumDropReasons {
 			if n := t.Drops[dir][r]; n > 0 {
