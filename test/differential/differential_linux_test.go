@@ -48,13 +48,9 @@ func TestTAYGA(t *testing.T) {
 			t.Fatalf("%s draws an ICMP error, of which the program sends only so many: it belongs among those that wait", s)
 		}
 		for _, p := range x.uclat {
-			if wrong := fault(p); wrong != "" {
+			if wrong := faultOfOurs(p); wrong != "" {
 				t.Errorf("%s: what uclat sends is wrong: %s\n%s%s", s, wrong, show("sent", x.in), show("uclat", x.uclat))
 			}
-		}
-		if same(x.tayga, x.uclat) {
-			r.add(x.kind, nil)
-			continue
 		}
 		want, used := x.explain()
 		if same(want, x.uclat) {
@@ -110,7 +106,7 @@ func (r *report) kind(name string) *count {
 }
 
 func (r *report) add(kind string, used []string) {
-	if used == nil {
+	if len(used) == 0 {
 		r.kind(kind).identical++
 		return
 	}

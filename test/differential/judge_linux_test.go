@@ -51,6 +51,14 @@ func fault(p []byte) string {
 	return ""
 }
 
+// faultOfOurs is the same of what the program sends, which never makes IPv6 of UDP without a checksum (RFC 8200, 8.1).
+func faultOfOurs(p []byte) string {
+	if v := look(p); v.ok && v.six && v.protocol == udp && !v.isFragment() && binary.BigEndian.Uint16(p[v.head+6:]) == 0 {
+		return "UDP checksum of zero"
+	}
+	return fault(p)
+}
+
 // overAddresses is a layer whose checksum covers the pseudo-header.
 type overAddresses interface {
 	SetNetworkLayerForChecksum(gopacket.NetworkLayer) error

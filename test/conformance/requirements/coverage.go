@@ -11,7 +11,7 @@ import (
 // Coverage is what a run of the tests says of the requirements.
 //
 // A test covers a requirement when it is a subtest of a test function and has the requirement's ID as its name, TestFunction/ID, and
-// passed. Subtests below it are its cases.
+// passed. Subtests below it are its cases, of which none may be skipped.
 type Coverage struct {
 	Function map[string]string // the test function that covers an ID
 	Problems []string          // what must not be, each one line
@@ -41,6 +41,8 @@ func Cover(list []Requirement, run []gotest.Event) Coverage {
 		switch {
 		case !ok:
 			c.problem("%s is named like a requirement, but must be TestFunction/ID with an ID of the list", e.Test)
+		case id == "" && e.Action == "skip": // of a case, its requirement knows nothing: to go test, it passed
+			c.problem("%s was skipped: %s", e.Test, gotest.Reason(output[e.Test]))
 		case id == "":
 		case named[id] != "":
 			c.problem("%s has two tests, in %s and %s", id, named[id], function)

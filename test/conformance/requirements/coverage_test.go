@@ -76,6 +76,9 @@ func TestCoverProblems(t *testing.T) {
 		{"twice", [][2]string{{"pass", "TestA/XLAT-A-1"}, {"pass", "TestZ/XLAT-A-1"}}, []string{
 			"XLAT-A-1 has two tests, in TestA and TestZ",
 		}},
+		{"a case skipped", [][2]string{{"skip", "TestA/XLAT-A-1/case"}, {"pass", "TestA/XLAT-A-1"}}, []string{
+			"TestA/XLAT-A-1/case was skipped: no reason given",
+		}},
 		{"skipped", [][2]string{{"skip", "TestA/XLAT-A-1"}}, []string{"XLAT-A-1 is not covered: its test was skipped: no reason given"}},
 		{"failed", [][2]string{{"fail", "TestA/XLAT-A-1"}, {"fail", "TestA"}}, []string{
 			"TestA/XLAT-A-1 failed", "TestA failed", "XLAT-A-1 is not covered: its test failed",
