@@ -86,8 +86,9 @@ func TestPacketTooBig(t *testing.T) {
 			w.passes(t, build(t, &layers.IPv6{SrcIP: router6}, other, payload(sent)))
 		}
 		w.most(t, peer4, 1500)
-		// A packet that was not longer than that had no need of it (RFC 8201, 4). One octet more, and it had.
-		for _, octets := range []int{100, 1280, 1399, 1400} {
+		// A packet that was not longer than that had no need of it (RFC 8201, 4), and one that is longer than what leaves here never did.
+		// One octet more, and it had.
+		for _, octets := range []int{100, 1280, 1399, 1400, 1501} {
 			w.passes(t, tooBig(t, router6, 1400, sentTo(t, peer6, octets)))
 			w.most(t, peer4, 1500)
 		}

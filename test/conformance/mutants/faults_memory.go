@@ -115,7 +115,7 @@ var pathMTUFaults = []fault{
 	{"PMTU-CLAT-2", tooBig, `copy(q[head:], quote)`, `copy(q[head:], quote[:len6])`, "the quoted packet has no content"},
 	{"PMTU-CLAT-3", icmpError, ` || in.src != h.dst`, ``, "a quoted packet may come from another address"},
 	{"PMTU-CLAT-3", icmpError, `&in.dst, true) != clat.DropNone`, `&in.dst, true) == clat.DropHairpin`, "a quoted packet may go anywhere"},
-	{"PMTU-CLAT-3", icmpError, `mtu < n && n <= t.mtu6`, `mtu < t.mtu6`, "a packet that was short enough counts"},
+	{"PMTU-CLAT-3", icmpError, `mtu < n && n <= t.mtu6`, `mtu < t.mtu6 && n <= t.mtu6`, "a packet that was short enough counts"},
 	{"PMTU-CLAT-3", icmpError, `mtu < n && n <= t.mtu6`, `mtu <= n && n <= t.mtu6`, "a packet that just fitted counts"},
 	{"PMTU-CLAT-3", icmpError, `mtu < n && n <= t.mtu6`, `mtu < n`, "a packet that never left here counts"},
 	{"PMTU-CLAT-3", icmpError, `n := len6 + in.payload;`, `n := in.payload;`, "the header does not count"},
