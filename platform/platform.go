@@ -51,7 +51,14 @@ type Snapshot struct {
 	Addrs  []Address
 	Routes []Route
 
-	// Whether the host is a router, of either family: on Linux net.ipv4.ip_forward and net.ipv6.conf.all.forwarding.
+	// Indices of the links that any unicast route of the main table leads to, link-local ones aside, in order.
+	Routed []int
+
+	// Indices of the links where the host drops IPv4 packets from sources that it has no route to, in order: on Linux rp_filter.
+	Filtered4 []int
+
+	// Whether the host forwards packets that come in by any interface, of either family: on Linux net.ipv4.ip_forward, or forwarding of one
+	// interface; and net.ipv6.conf.all.forwarding, or force_forwarding of one.
 	Forwarding4, Forwarding6 bool
 }
 

@@ -5,7 +5,10 @@ import (
 	"testing"
 )
 
-const inNAT64 = "it lies in the NAT64 prefix, and the NAT64 drops what comes from there (RFC 6146, 3.5)"
+const (
+	inNAT64 = "it lies in the NAT64 prefix, and the NAT64 drops what comes from there (RFC 6146, 3.5)"
+	inWKP   = "lies in 64:ff9b::/96, the well-known NAT64 prefix, from which no NAT64 accepts anything (RFC 6146, 3.5)"
+)
 
 // bad is a file and all that is said about it, without "u.toml:" before each line.
 var bad = []struct{ text, want string }{
@@ -121,8 +124,7 @@ var bad = []struct{ text, want string }{
 	{"address.ipv6 = 'fe80::1'", `1: address.ipv6: "fe80::1": lies in fe80::/10, which is link-local`},
 	{"address.ipv6 = 'ff02::1'", `1: address.ipv6: "ff02::1": lies in ff00::/8, which is multicast`},
 	{"address.ipv6 = '::1'", `1: address.ipv6: "::1": lies in ::/32, which holds the unspecified, loopback and IPv4-mapped addresses`},
-	{"address.ipv6 = '64:ff9b::1'", `1: address.ipv6: "64:ff9b::1": lies in 64:ff9b::/96, ` +
-		"the well-known NAT64 prefix, from which no NAT64 accepts anything (RFC 6146, 3.5)"},
+	{"address.ipv6 = '64:ff9b::1'", `1: address.ipv6: "64:ff9b::1": ` + inWKP},
 	{"address.ipv6 = '2001:db8::1%eth0'",
 		`1: address.ipv6: "2001:db8::1%eth0": is no IPv6 address or prefix such as 2001:db8::46 or 2001:db8::/64`},
 	{"address.self-ipv6 = '2001:db8::/64'", `1: address.self-ipv6: "2001:db8::/64": is no IPv6 address such as 2001:db8::46`},
@@ -196,6 +198,9 @@ var atOdds = []struct{ text, want string }{
 			"it lies in the NAT64 prefix, which gives its addresses a meaning already"},
 	{"interface.mtu = 1280\ntranslate.lowest-ipv6-mtu = '1281'",
 		`2: translate.lowest-ipv6-mtu: "1281": does not go with interface.mtu 1280 (u.toml:1): it must not be larger`},
+	{"pref64.prefixes = ['64:ff9b::/96']\naddress.self-ipv6 = '64:ff9b::100.64.46.5'", `2: address.self-ipv6: "64:ff9b::100.64.46.5": ` + inWKP},
+	{"interface.self-ipv4 = '192.0.0.8'", `1: interface.self-ipv4: "192.0.0.8": does not go with translate.unmapped-source "192.0.0.8" ` +
+		"(the default): they must differ, because it stands for routers, and the translator is none of them"},
 
 	// A plain translator.
 	{"\ninterface.ipv4 = ''", `2: interface.ipv4: "": makes this a plain translator, and there is nothing that it could translate by: ` +
@@ -219,6 +224,17 @@ var atOdds = []struct{ text, want string }{
 	{"interface.ipv4 = ''\npref64.prefixes = ['2001:db8:64::/96']\naddress.self-ipv6 = '2001:db8:64::1'",
 		`3: address.self-ipv6: "2001:db8:64::1": does not go with pref64.prefixes "2001:db8:64::/96" (u.toml:2): ` +
 			"it stands for another address than interface.self-ipv4 there: write 2001:db8:64::6440:2e05, or an address that no prefix holds"},
+	{"interface.ipv4 = ''\npref64.prefixes = ['64:ff9b::/96']\naddress.self-ipv6 = '64:ff9b::1'",
+		`3: address.self-ipv6: "64:ff9b::1": does not go with pref64.prefixes "64:ff9b::/96" (u.toml:2): ` +
+			"it stands for another address than interface.self-ipv4 there: write 64:ff9b::6440:2e05, or an address that no prefix holds"},
+	{"interface.ipv4 = ''\npref64.prefixes = ['2001:db8:64::/96']\naddress.self-ipv6 = '64:ff9b::100.64.46.5'",
+		`3: address.self-ipv6: "64:ff9b::100.64.46.5": ` + inWKP},
+	{"interface.ipv4 = ''\npref64.prefixes = ['64:ff9b::/96']\ntranslate.lowest-ipv6-mtu = 1501",
+		`3: translate.lowest-ipv6-mtu: 1501: does not go with interface.mtu 0 (the default): for a plain translator that is 1500, and it must ` +
+			"not be larger"},
+	{"interface.ipv4 = ''\nmap = [{ipv4 = '192.0.0.0/24', ipv6 = '2001:db8::/120'}]",
+		`2: map: "192.0.0.0/24=2001:db8::/120": does not go with translate.unmapped-source "192.0.0.8" (the default): ` +
+			"it stands for routers without an IPv4 address, so no host may have it"},
 	{"interface.ipv4 = ''\nmap = [{ipv4 = '100.64.46.5', ipv6 = '2001:db8::5'}]",
 		`2: map: "100.64.46.5=2001:db8::5": does not go with interface.self-ipv4 "100.64.46.5" (the default): ` +
 			"the translator's own address stands for no host"},

@@ -65,8 +65,16 @@ func (b *builder) checkInterface() {
 	if c.Interface.IPv4.Contains(c.Translate.UnmappedSource) {
 		b.conflict(ref{key: "translate.unmapped-source"}, ipv4, "it must be no address of the hosts that receive these errors")
 	}
-	if mtu := c.Interface.MTU; mtu != 0 && c.Translate.LowestIPv6MTU > mtu {
-		b.conflict(ref{key: "translate.lowest-ipv6-mtu"}, ref{key: "interface.mtu"}, "it must not be larger")
+	if c.Translate.UnmappedSource == c.Interface.SelfIPv4 {
+		b.conflict(ref{key: "translate.unmapped-source"}, ref{key: "interface.self-ipv4"},
+			"they must differ, because it stands for routers, and the translator is none of them")
+	}
+	lowest, mtu := ref{key: "translate.lowest-ipv6-mtu"}, ref{key: "interface.mtu"}
+	switch most := c.Interface.MTU; {
+	case most != 0 && c.Translate.LowestIPv6MTU > most:
+		b.conflict(lowest, mtu, "it must not be larger")
+	case most == 0 && c.Router() && c.Translate.LowestIPv6MTU > RouterMTU6:
+		b.conflict(lowest, mtu, fmt.Sprintf("for a plain translator that is %d, and it must not be larger", RouterMTU6))
 	}
 }
 
@@ -120,7 +128,7 @@ func (b *builder) checkPREF64() {
 
 func (b *builder) checkAddress() {
 	c := &b.config
-	own, self := ref{key: "address.ipv6"}, ref{key: "address.self-ipv6"}
+	own := ref{key: "address.ipv6"}
 	if c.Address.IPv6.IsSingleIP() && !c.Interface.IPv4.IsSingleIP() && !c.Router() {
 		b.conflict(own, ref{key: "interface.ipv4"},
 			"one address cannot stand for many: write a prefix of length 32, 40, 48, 56, 64 or 96 (RFC 6052, 2.2)")
@@ -133,8 +141,26 @@ func (b *builder) checkAddress() {
 		default:
 			b.conflict(own, ref{"pref64.prefixes", i}, "it covers the NAT64 prefix, and packets to the NAT64 would come back to this host")
 		}
+	}
+	if c.Address.SelfIPv6.IsValid() {
+		b.checkSelfIPv6()
+	}
+}
+
+// checkSelfIPv6 looks at address.self-ipv6. What comes from a NAT64 prefix is dropped by the NAT64; but where a Router stands in its place,
+// its own address is one of those behind the prefix.
+func (b *builder) checkSelfIPv6() {
+	c, self := &b.config, ref{key: "address.self-ipv6"}
+	if !c.Router() || !slices.Contains(c.PREF64.Prefixes, pref64.WellKnown) {
+		if err := reservedOwn6.clear(netip.PrefixFrom(c.Address.SelfIPv6, 128)); err != nil {
+			shown, at, _ := b.shown(self)
+			b.fail(at, self.key, shown, err.Error())
+			return
+		}
+	}
+	for i, p := range c.PREF64.Prefixes {
 		switch {
-		case !c.Address.SelfIPv6.IsValid() || !p.Contains(c.Address.SelfIPv6.As16()):
+		case !p.Contains(c.Address.SelfIPv6.As16()):
 		case !c.Router():
 			b.conflict(self, ref{"pref64.prefixes", i}, "it lies in the NAT64 prefix, and the NAT64 drops what comes from there (RFC 6146, 3.5)")
 		case c.Address.SelfIPv6 != behind(p, c.Interface.SelfIPv4):
@@ -171,6 +197,9 @@ func (b *builder) checkMaps() {
 		}
 		if c.Address.SelfIPv6.IsValid() && m.IPv6.Contains(c.Address.SelfIPv6) {
 			b.conflict(this, ref{key: "address.self-ipv6"}, "the translator's own address stands for no host")
+		}
+		if c.Router() && m.IPv4.Contains(c.Translate.UnmappedSource) {
+			b.conflict(this, ref{key: "translate.unmapped-source"}, "it stands for routers without an IPv4 address, so no host may have it")
 		}
 		for j, p := range c.PREF64.Prefixes {
 			if p.Prefix().Overlaps(m.IPv6) && p.Bits() <= m.IPv6.Bits() {

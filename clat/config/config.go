@@ -36,6 +36,9 @@ type Config struct {
 // its own. Whatever is routed to its interface, in either family, comes back translated: each address by a map, else by the NAT64 prefix.
 func (c *Config) Router() bool { return !c.Interface.IPv4.IsValid() }
 
+// RouterMTU6 is what the IPv6 side of a Router takes where interface.mtu is 0, in octets: there is no uplink to ask.
+const RouterMTU6 = 1500
+
 // SelfIPv6 is the source of the translator's ICMPv6 errors: address.self-ipv6, else what stands for interface.self-ipv4 behind the
 // prefix address.ipv6, else that one address: the sender knows no other of us. For a Router it is address.self-ipv6, else what stands for
 // interface.self-ipv4 behind the first of pref64.prefixes. It is invalid where none of them is set.
@@ -90,7 +93,7 @@ type Interface struct {
 	Name         string
 	IPv4         netip.Prefix // /32: the host's own address; shorter: of clients behind this host, which has none of them; invalid: Router
 	SelfIPv4     netip.Addr   // source of the translator's ICMP errors; nobody else has it
-	MTU          int          // octets, of an IPv6 packet on the way out; 0: the uplink's, or 1500 for a Router
+	MTU          int          // octets, of an IPv6 packet on the way out; 0: the uplink's, or RouterMTU6
 	IPv4MTU      int          // octets, 68 to 65535, of an IPv4 packet on the IPv4 side; 0: as it follows from the IPv6 side
 	Metric       int          // of the IPv4 default route; the higher, the less wanted
 	DefaultRoute bool         // whether there is one

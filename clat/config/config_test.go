@@ -186,6 +186,11 @@ func TestRouter(t *testing.T) {
 		{"pref64.prefixes = ['2001:db8:64::/64']\npref64.sources = ['dns', 'configured']", "2001:db8:64:0:64:402e:500:0"},
 		{"pref64.prefixes = ['2001:db8:64::/96']\naddress.self-ipv6 = '2001:db8:64::100.64.46.5'", "2001:db8:64::6440:2e05"},
 		{"pref64.prefixes = ['2001:db8:64::/96']\naddress.self-ipv6 = '2001:db8:2::1'", "2001:db8:2::1"},
+		{"pref64.prefixes = ['64:ff9b::/96']\naddress.self-ipv6 = '64:ff9b::100.64.46.5'", "64:ff9b::6440:2e05"},
+		{"pref64.prefixes = ['64:ff9b::/96']\ntranslate.lowest-ipv6-mtu = 1500", "64:ff9b::6440:2e05"},
+		{"pref64.prefixes = ['64:ff9b::/96']\ntranslate.lowest-ipv6-mtu = 9000\ninterface.mtu = 9000", "64:ff9b::6440:2e05"},
+		{"pref64.prefixes = ['64:ff9b::/96']\ntranslate.unmapped-source = ''\n[[map]]\nipv4 = '192.0.0.8'\nipv6 = '2001:db8::1'",
+			"64:ff9b::6440:2e05"},
 		{"pref64.prefixes = ['2001:db8:64::/96']\ninbound = 'all'\ninterface.default-route = false", "2001:db8:64::6440:2e05"},
 		{"pref64.prefixes = ['2001:db8:64::/96']\ntranslate.lowest-ipv6-mtu = 'auto'\ninterface.mtu = 1280", "2001:db8:64::6440:2e05"},
 	} {
@@ -202,6 +207,18 @@ func TestRouter(t *testing.T) {
 	}
 	if defaults().Router() {
 		t.Error("the default is a router")
+	}
+}
+
+// What is refused for a plain translator, and not for others.
+func TestNotOnlyRouters(t *testing.T) {
+	for _, text := range []string{
+		"translate.lowest-ipv6-mtu = 9000", // the uplink is not known yet
+		"map = [{ipv4 = '192.0.0.0/24', ipv6 = '2001:db8::/120'}]",
+	} {
+		if _, err := Parse("host.toml", []byte(text)); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -88,7 +88,7 @@ var keys = []key{
 		optional(hostPrefix4, func(c *Config) *netip.Prefix { return &c.Interface.IPv4 })),
 	scalar("interface.self-ipv4", "100.64.46.5", "IPv4 source of the translator's own ICMP errors, never an address of the host",
 		value(hostAddr4, func(c *Config) *netip.Addr { return &c.Interface.SelfIPv4 })),
-	number("interface.mtu", "0", "octets of an IPv6 packet on the way out, 1280 to 65535; 0: as the uplink has it",
+	number("interface.mtu", "0", "octets of an IPv6 packet on the way out, 1280 to 65535; 0: as the uplink has it; plain translator: 1500",
 		integer(func(c *Config) *int { return &c.Interface.MTU }, "0 or 1280 to 65535", clat.MinMTU6, 65535, 0)),
 	number("interface.ipv4-mtu", "0", "octets of an IPv4 packet on the IPv4 side, 68 to 65535; 0: as it follows from the IPv6 side",
 		integer(func(c *Config) *int { return &c.Interface.IPv4MTU }, "0 or 68 to 65535", minMTU4, 65535, 0)),
@@ -104,8 +104,8 @@ var keys = []key{
 
 	scalar("address.ipv6", "", "IPv6 address or prefix, routed to this host, that stands for interface.ipv4",
 		optional(ownPrefix6, func(c *Config) *netip.Prefix { return &c.Address.IPv6 })),
-	scalar("address.self-ipv6", "", "IPv6 source of the translator's own ICMPv6 errors; empty: taken from address.ipv6",
-		optional(hostAddr6, func(c *Config) *netip.Addr { return &c.Address.SelfIPv6 })),
+	scalar("address.self-ipv6", "", "IPv6 source of the translator's own ICMPv6 errors; empty: from address.ipv6, else pref64.prefixes",
+		optional(selfAddr6, func(c *Config) *netip.Addr { return &c.Address.SelfIPv6 })),
 
 	list(mapKey, "", "explicit address mapping IPV4=IPV6, addresses or prefixes (RFC 7757)",
 		appendTo(parseMap, func(c *Config) *[]Map { return &c.Maps })),

@@ -233,12 +233,13 @@ func unmappedSource(text string) (netip.Addr, error) {
 	return hostAddr4(text)
 }
 
-func hostAddr6(text string) (netip.Addr, error) {
+// selfAddr6 lets the well-known prefix pass, where a Router may have its own address.
+func selfAddr6(text string) (netip.Addr, error) {
 	addr, err := netip.ParseAddr(text)
 	if err != nil || !addr.Is6() || addr.Zone() != "" {
 		return addr, errors.New("is no IPv6 address such as 2001:db8::46")
 	}
-	return addr, reservedOwn6.clear(netip.PrefixFrom(addr, 128))
+	return addr, reserved6.clear(netip.PrefixFrom(addr, 128))
 }
 
 func nat64Prefix(text string) (pref64.Prefix, error) {

@@ -21,11 +21,11 @@ type Input struct {
 }
 
 // Interests are the addresses whose routes Decide looks at, beside default routes: ours, and those behind which the PLAT is. A snapshot
-// must hold the routes that overlap with them. A plain translator has none.
+// must hold the routes that overlap with them.
 func Interests(in Input) []netip.Prefix {
 	c := in.Config
 	if c.Router() {
-		return nil
+		return routerInterests(c)
 	}
 	p := []netip.Prefix{c.Interface.IPv4, netip.PrefixFrom(c.Interface.SelfIPv4, 32)}
 	if c.Address.IPv6.IsValid() {

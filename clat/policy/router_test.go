@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -50,16 +51,8 @@ func TestRouter(t *testing.T) {
 		{name: "mode off", config: "mode = 'off'\n" + siit + amap, code: "mode-off", why: "off: the configuration says so (mode = off)"},
 		{name: "mode force", config: "mode = 'force'\n" + siit + amap, code: "router", why: "on: SIIT router"},
 
-		{name: "self-ipv4 is an address of the host", config: siit + amap + "interface.self-ipv4 = '192.0.2.1'", code: "ipv4-overlap",
-			why: "off: interface.self-ipv4 = 192.0.2.1 is an address of eth0, and a host drops packets that come in with a source of its own, so all " +
-				"ICMP errors of the translator: choose an address that is routed to clat0 and that no interface has"},
-		{name: "in its network is not on it", config: siit + amap + "interface.self-ipv4 = '192.0.2.9'", code: "router", why: "on: "},
-		{name: "self-ipv6 is an address of the host", config: siit + amap + "address.self-ipv6 = '2001:db8:6::1'", code: "ipv6-in-use",
-			why: "off: address.self-ipv6 = 2001:db8:6::1 is an address of eth1, and a host drops packets"},
-		{name: "also the one that follows from the prefix", config: siit + prefix, host: "addr eth1 2001:db8:64::100.64.46.5/128", code: "ipv6-in-use",
-			why: "off: address.self-ipv6 = 2001:db8:64::6440:2e05 is an address of eth1"},
-		{name: "our own interface may have them", config: siit + prefix,
-			host: "link clat0 l3\naddr clat0 100.64.46.5/32\naddr clat0 2001:db8:64::100.64.46.5/128", code: "router", why: "on: "},
+		{name: "an address of its own that the host has does not turn it off", config: siit + amap + "interface.self-ipv4 = '192.0.2.1'",
+			code: "router", why: "on: "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			host := snapshot(t, between+tt.host)
@@ -114,8 +107,12 @@ route 0.0.0.0/0 metric 2000000 mtu 1480
 	if diff := cmp.Diff(c.PREF64.Prefixes, Decide(Input{Config: c, PREF64: known(wkp)}).PREF64, plain); diff != "" {
 		t.Errorf("PREF64s (-want +got)\n%s", diff)
 	}
-	if got := Interests(Input{Config: c}); got != nil {
-		t.Errorf("it looks at routes to %v", got)
+	for text, want := range map[string]string{
+		siit + prefix: "[192.0.0.8/32 2001:db8:64::/96]", siit + amap: "[192.0.0.8/32]", siit + amap + "translate.unmapped-source = ''": "[]",
+	} {
+		if got := fmt.Sprint(Interests(Input{Config: parse(t, text)})); got != want {
+			t.Errorf("%s\nit looks at routes to %v, want %v", text, got, want)
+		}
 	}
 }
 
@@ -127,6 +124,21 @@ func TestRouterWarnings(t *testing.T) {
 			"net.ipv4.ip_forward=1"
 		no6 = "this host does not forward IPv6, so that nothing gets to the translator or from it to other hosts: run "
 		on6 = "sysctl -w net.ipv6.conf.all.forwarding=1"
+
+		taken = "interface.self-ipv4 = %s is an address of %s, and a host drops packets that come in with an IPv4 source of its own, so all " +
+			"ICMP errors that the translator sends to IPv4 hosts: choose one that no interface has, or take it away (ip addr del %s dev %s; with " +
+			"the last one of an interface its IPv4 routes go, so add them again)"
+		manyPrefixes = "pref64.prefixes has more than one, and IPv4 hosts come to stand behind the first, 2001:db8:64::/96: answers to IPv6 hosts " +
+			"that use another one come from elsewhere, and their connections fail: leave the one that they use"
+		noRoute = "no route of the main table leads to clat0, and nothing else is translated: run ip route add ... dev clat0, and ip -6 route " +
+			"add ... dev clat0"
+		round = "the IPv4 default route and 2001:db8:64::/96 both lead to clat0: what has no map goes round there, from IPv4 to IPv6 and back, " +
+			"until its TTL runs out: set interface.default-route = false, and route there only what the maps cover"
+		noSourceRoute = "this host has no route to translate.unmapped-source = 192.0.0.8, and drops what comes from there (rp_filter), so ICMP " +
+			"errors of IPv6 routers: run ip route add 192.0.0.8 dev clat0"
+
+		running = "link clat0 l3\nlink eth0\nforwarding IPv4 IPv6\n"
+		all     = "interface.ipv4 = ''\n" + prefix
 	)
 	for _, tt := range []struct {
 		name, config, host string
@@ -142,6 +154,36 @@ func TestRouterWarnings(t *testing.T) {
 		{"a default route from a Router Advertisement would be lost", siit + prefix,
 			"link eth0\nlink eth1.5\nroute eth0 ::/0 via fe80::9 metric 100\nroute eth1.5 ::/0 via fe80::9 ra\nforwarding IPv4",
 			[]string{no6 + "sysctl -w net/ipv6/conf/eth1.5/accept_ra=2 && " + on6}},
+
+		{"self-ipv4 is an address of the host", siit + prefix + "interface.self-ipv4 = '192.0.2.1'", between,
+			[]string{fmt.Sprintf(taken, "192.0.2.1", "eth0", "192.0.2.1/24", "eth0")}},
+		{"in its network is not on it", siit + prefix + "interface.self-ipv4 = '192.0.2.9'", between, nil},
+		{"or of the translator's own interface", siit + prefix, running + "routed clat0\naddr clat0 100.64.46.5/32",
+			[]string{fmt.Sprintf(taken, "100.64.46.5", "clat0", "100.64.46.5/32", "clat0")}},
+		{"IPv6 sources of its own are no martians", siit + prefix, between + "addr eth1 2001:db8:64::100.64.46.5/128", nil},
+
+		{"several PREF64s", siit + "pref64.prefixes = ['2001:db8:64::/96', '64:ff9b::/96']", "forwarding IPv4 IPv6", []string{manyPrefixes}},
+
+		{"nothing is routed there", siit + prefix, running + "route eth0 0.0.0.0/0", []string{noRoute}},
+		{"something is", siit + prefix, running + "routed clat0", nil},
+		{"or is about to be", all, running, nil},
+
+		{"all IPv4 goes round", all, running + "route clat0 0.0.0.0/0 metric 2000000\nroute clat0 2001:db8:64::/96", []string{round}},
+		{"also by another route", siit + prefix, running + "route clat0 0.0.0.0/1\nroute clat0 128.0.0.0/1\nroute eth0 0.0.0.0/0\n" +
+			"route clat0 2001:db8::/32", []string{round}},
+		{"where native IPv4 wins it does not", all, running + "route clat0 0.0.0.0/0 metric 2000000\nroute eth0 0.0.0.0/0 metric 100\n" +
+			"route clat0 2001:db8:64::/96", nil},
+		{"where the PLAT has the PREF64 it does not", all, running + "route clat0 0.0.0.0/0 metric 2000000\nroute eth0 ::/0", nil},
+		{"also where that is more specific", all, running + "route clat0 0.0.0.0/0\nroute clat0 2001:db8::/32\nroute eth0 2001:db8:64::/64", nil},
+		{"one host of the PREF64 is not all of it", all, running + "route clat0 0.0.0.0/0\nroute clat0 2001:db8:64::/128\nroute eth0 ::/0", nil},
+
+		{"sources are checked", siit + amap + "address.self-ipv6 = '2001:db8:7::1'", running + "filtered clat0\nrouted clat0",
+			[]string{noSourceRoute}},
+		{"on another interface", siit + prefix, running + "filtered eth0\nrouted clat0", nil},
+		{"and there is a route", siit + prefix, running + "filtered clat0\nroute clat0 192.0.0.8/32", nil},
+		{"and there is a default route", siit + prefix, running + "filtered clat0\nrouted clat0\nroute eth0 0.0.0.0/0", nil},
+		{"and IPv6 has one", siit + prefix, running + "filtered clat0\nrouted clat0\nroute eth0 ::/0", []string{noSourceRoute}},
+		{"and such errors are dropped anyway", siit + prefix + "translate.unmapped-source = ''", running + "filtered clat0\nrouted clat0", nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := Decide(Input{Config: parse(t, tt.config), Host: snapshot(t, tt.host)})

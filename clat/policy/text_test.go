@@ -24,7 +24,7 @@ func parse(t *testing.T, toml string) *config.Config {
 }
 
 // snapshot reads a host from lines: "link NAME [l3] [down] [mtu N]", "addr LINK PREFIX [tentative]", "route LINK PREFIX [via ADDRESS]
-// [metric N] [ra]", "forwarding FAMILY...". Links are numbered from 1.
+// [metric N] [ra]", "routed LINK" (by routes that are not kept), "filtered LINK", "forwarding FAMILY...". Links are numbered from 1.
 func snapshot(t *testing.T, text string) (s platform.Snapshot) {
 	t.Helper()
 	for line := range strings.Lines(text) {
@@ -68,6 +68,11 @@ func snapshot(t *testing.T, text string) (s platform.Snapshot) {
 				r.Via = netip.MustParseAddr(via)
 			}
 			s.Routes = append(s.Routes, r)
+			s.Routed = append(s.Routed, link.Index)
+		case "routed":
+			s.Routed = append(s.Routed, link.Index)
+		case "filtered":
+			s.Filtered4 = append(s.Filtered4, link.Index)
 		case "forwarding":
 			_, s.Forwarding4 = option("IPv4")
 			_, s.Forwarding6 = option("IPv6")

@@ -34,4 +34,6 @@ func sortSnapshot(s *platform.Snapshot) {
 		return cmp.Or(cmp.Compare(a.Link, b.Link), a.Dst.Compare(b.Dst), cmp.Compare(a.Metric, b.Metric), a.Via.Compare(b.Via),
 			cmp.Compare(a.MTU, b.MTU))
 	})
+	slices.Sort(s.Routed)
+	s.Routed = slices.Compact(s.Routed) // both families lead there
 }

@@ -2,10 +2,13 @@ package monitor
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -125,15 +128,93 @@ func cmpDiff(a, b any) string {
 
 func TestForwarding(t *testing.T) {
 	nstest.Run(t, func(t *testing.T) {
-		for _, on := range [][2]string{{"0", "0"}, {"1", "0"}, {"0", "1"}, {"1", "1"}, {"0", "0"}} {
-			must(t, os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte(on[0]), 0))
-			must(t, os.WriteFile("/proc/sys/net/ipv6/conf/all/forwarding", []byte(on[1]), 0))
+		nstest.Veth(t, "eth0", "peer0", nstest.New(t))
+		const ip4, ip6, own4, own6, forced = "ipv4/ip_forward", "ipv6/conf/all/forwarding", "ipv4/conf/eth0/forwarding",
+			"ipv6/conf/eth0/forwarding", "ipv6/conf/eth0/force_forwarding"
+		for _, tt := range []struct {
+			on        []string
+			four, six bool
+		}{
+			{nil, false, false},
+			{[]string{ip4}, true, false},
+			{[]string{ip6}, false, true},
+			{[]string{ip4, ip6}, true, true},
+			{[]string{own4}, true, false},
+			{[]string{own6}, false, false}, // forwards nothing
+			{[]string{forced}, false, true},
+			{nil, false, false},
+		} {
+			for _, off := range []string{ip4, ip6, own4, own6, forced} {
+				if err := os.WriteFile("/proc/sys/net/"+off, []byte("0"), 0); off != forced {
+					must(t, err)
+				}
+			}
+			missing := false
+			for _, on := range tt.on {
+				err := os.WriteFile("/proc/sys/net/"+on, []byte("1"), 0)
+				if missing = on == forced && errors.Is(err, fs.ErrNotExist); !missing { // before Linux 6.17
+					must(t, err)
+				}
+			}
 			s, err := newMonitor(t).Snapshot(t.Context())
 			must(t, err)
-			if s.Forwarding4 != (on[0] == "1") || s.Forwarding6 != (on[1] == "1") {
-				t.Errorf("ip_forward %s, forwarding %s: seen as %v, %v", on[0], on[1], s.Forwarding4, s.Forwarding6)
+			if s.Forwarding4 != tt.four || s.Forwarding6 != (tt.six && !missing) {
+				t.Errorf("%q: seen as %v, %v", tt.on, s.Forwarding4, s.Forwarding6)
 			}
 		}
+	})
+}
+
+// Which links routes of any kind lead to, though the routes are not kept, and which check the sources of what comes in.
+func TestLinksOf(t *testing.T) {
+	nstest.Run(t, func(t *testing.T) {
+		nstest.Veth(t, "eth0", "peer0", nstest.New(t))
+		nstest.Veth(t, "eth1", "peer1", nstest.New(t))
+		names := func(indices []int, s *platform.Snapshot) (names []string) {
+			for _, i := range indices {
+				l, _ := s.Link(i)
+				names = append(names, l.Name)
+			}
+			return names
+		}
+		index := func(name string) int {
+			l, err := netlink.LinkByName(name)
+			must(t, err)
+			return l.Attrs().Index
+		}
+		for _, f := range []string{"all", "lo", "eth0", "eth1"} {
+			must(t, os.WriteFile("/proc/sys/net/ipv4/conf/"+f+"/rp_filter", []byte("0"), 0))
+		}
+		sees := func(what string, routed, filtered []string) {
+			t.Helper()
+			s, err := newMonitor(t).Snapshot(t.Context())
+			must(t, err)
+			if got := names(s.Routed, &s); !slices.Equal(got, routed) {
+				t.Errorf("%s: routes lead to %q, want %q", what, got, routed)
+			}
+			if got := names(s.Filtered4, &s); !slices.Equal(got, filtered) {
+				t.Errorf("%s: sources are checked on %q, want %q", what, got, filtered)
+			}
+		}
+		sees("link-local routes alone", nil, nil)
+		must(t, nstest.AddRoute("eth1", "2001:db8:1::/64", "", 0, 0))
+		must(t, os.WriteFile("/proc/sys/net/ipv4/conf/eth1/rp_filter", []byte("2"), 0))
+		sees("IPv6, loose", []string{"eth1"}, []string{"eth1"})
+		must(t, nstest.AddRoute("eth1", "198.51.100.0/24", "", 0, 0))
+		must(t, nstest.AddRoute("eth0", "198.51.101.0/24", "", 0, 0))
+		must(t, os.WriteFile("/proc/sys/net/ipv4/conf/eth1/rp_filter", []byte("0"), 0))
+		must(t, os.WriteFile("/proc/sys/net/ipv4/conf/all/rp_filter", []byte("1"), 0))
+		sees("both families, all strict", []string{"eth0", "eth1"}, []string{"lo", "eth0", "eth1"})
+		for _, name := range []string{"eth0", "eth1"} {
+			link, err := netlink.LinkByName(name)
+			must(t, err)
+			must(t, netlink.LinkSetDown(link)) // its routes go
+			must(t, netlink.LinkSetUp(link))
+		}
+		sees("none again", nil, []string{"lo", "eth0", "eth1"})
+		must(t, netlink.RouteAdd(&netlink.Route{Dst: &net.IPNet{IP: net.IPv4(198, 51, 100, 0), Mask: net.CIDRMask(24, 32)},
+			MultiPath: []*netlink.NexthopInfo{{LinkIndex: index("eth0")}, {LinkIndex: index("eth1")}}}))
+		sees("several next hops", []string{"eth0", "eth1"}, []string{"lo", "eth0", "eth1"})
 	})
 }
 

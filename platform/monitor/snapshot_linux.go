@@ -21,6 +21,7 @@ import (
 
 const (
 	procSys     = "/proc/sys/net"
+	ipv4Conf    = procSys + "/ipv4/conf"
 	ipv6Conf    = procSys + "/ipv6/conf"
 	dumpTimeout = 10 * time.Second // for one answer of the kernel, which has it ready
 	dumpTries   = 4                // a dump that a change interrupted is read again, this often in all
@@ -38,8 +39,8 @@ func New(log *slog.Logger) (*Monitor, error) {
 }
 
 // Snapshot reads the host: all links, their addresses, and of the main table's unicast routes the default ones (also in halves) and
-// those that share addresses with one of interest, at most 4096 of the latter; and whether it forwards. The routes of a large table are
-// read one by one and not kept.
+// those that share addresses with one of interest, at most 4096 of the latter; which links routes lead to at all; and whether it forwards.
+// The routes of a large table are read one by one and not kept.
 func (m *Monitor) Snapshot(ctx context.Context, interest ...netip.Prefix) (platform.Snapshot, error) {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
@@ -83,8 +84,22 @@ func (r reader) read(ctx context.Context, interest []netip.Prefix) (platform.Sna
 		}
 	}
 	sortSnapshot(&s)
-	s.Forwarding4, s.Forwarding6 = isOn(procSys+"/ipv4/ip_forward"), isOn(ipv6Conf+"/all/forwarding")
+	sysctls(&s)
 	return s, nil
+}
+
+// sysctls reads what the kernel does with packets that come in. An interface's own IPv6 forwarding is left out: that makes the host a router
+// toward its neighbours, and forwards nothing (net/ipv6/ip6_output.c, ip6_forward).
+func sysctls(s *platform.Snapshot) {
+	s.Forwarding4, s.Forwarding6 = isOn(procSys+"/ipv4/ip_forward"), isOn(ipv6Conf+"/all/forwarding")
+	filtered := isOn(ipv4Conf + "/all/rp_filter") // the stricter of both holds
+	for _, l := range s.Links {
+		s.Forwarding4 = s.Forwarding4 || isOn(filepath.Join(ipv4Conf, l.Name, "forwarding"))
+		s.Forwarding6 = s.Forwarding6 || isOn(filepath.Join(ipv6Conf, l.Name, "force_forwarding"))
+		if filtered || isOn(filepath.Join(ipv4Conf, l.Name, "rp_filter")) {
+			s.Filtered4 = append(s.Filtered4, l.Index)
+		}
+	}
 }
 
 func (r reader) links(s *platform.Snapshot) error {
@@ -148,9 +163,13 @@ func (r reader) addrs(s *platform.Snapshot) error {
 
 func (r reader) routes(ctx context.Context, s *platform.Snapshot, family int, interest []netip.Prefix) error {
 	kept, over := 0, 0
+	routed := map[int]bool{}
 	filter := &netlink.Route{Table: unix.RT_TABLE_MAIN, Type: unix.RTN_UNICAST}
 	err := r.handle.RouteListFilteredIter(family, filter, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_TYPE, func(route netlink.Route) bool {
 		dst, ok := destination(family, route.Dst)
+		if ok && !dst.Addr().IsLinkLocalUnicast() {
+			note(routed, &route)
+		}
 		if !ok || !relevant(dst, interest) {
 			return ctx.Err() == nil
 		}
@@ -167,10 +186,23 @@ func (r reader) routes(ctx context.Context, s *platform.Snapshot, family int, in
 	if err != nil {
 		return err
 	}
+	for link := range routed {
+		s.Routed = append(s.Routed, link)
+	}
 	if over > 0 {
 		r.log.Warn("more routes than are looked at", "limit", maxRoutes, "left out", over)
 	}
 	return ctx.Err()
+}
+
+// note marks the links that the route leads to.
+func note(routed map[int]bool, r *netlink.Route) {
+	if len(r.MultiPath) == 0 {
+		routed[r.LinkIndex] = true
+	}
+	for _, h := range r.MultiPath {
+		routed[h.LinkIndex] = true
+	}
 }
 
 // hops is the route once for each of its next hops that is alive.

@@ -70,6 +70,8 @@ func explanation(x explain.Explanation) [][2]string {
 	switch {
 	case x.AsSource != nil:
 		return [][2]string{{"as source", mappedText(x.AsSource)}, {"as destination", mappedText(x.AsDestination)}, {"route", x.Route}}
+	case x.Native != "" && x.Route != "":
+		return [][2]string{{"not translated", x.Native}, {"route", x.Route}}
 	case x.Native != "":
 		return [][2]string{{"not translated", x.Native}}
 	case x.Drop != "":

@@ -24,7 +24,7 @@ type Explanation struct {
 	Schema  int        `json:"schema"`
 	Address netip.Addr `json:"address"`
 
-	Native string `json:"native,omitempty"` // why nothing is translated: a route of the host is better than the CLAT's, or IPv6 needs none
+	Native string `json:"native,omitempty"` // why nothing is translated: a better route of the host, IPv6 that needs none, our own address
 	Drop   string `json:"drop,omitempty"`   // name of the drop reason
 	Why    string `json:"why,omitempty"`    // the drop reason in words
 
@@ -36,7 +36,7 @@ type Explanation struct {
 	Source     string      `json:"source,omitempty"` // how it became known: configured or dns,
 	Origin     string      `json:"origin,omitempty"` // and from which resolver
 
-	// Of a plain translator only, and then there is nothing else but the first two.
+	// Of a plain translator only, and then there is nothing else but the first two, and Native for its own addresses.
 	AsDestination *Mapped `json:"as_destination,omitempty"`
 	AsSource      *Mapped `json:"as_source,omitempty"`
 	Route         string  `json:"route,omitempty"` // of this host to Address: only what is routed to the translator is translated
@@ -56,6 +56,10 @@ func Explain(c *config.Config, plan policy.Plan, host platform.Snapshot, address
 	x := Explanation{
 		Schema: 1, Address: address, MTU6: plan.MTU6, MTU4: min(plan.MTU4, plan.MTU6-20), Uplink: plan.Uplink.Name, PREF64: plan.PREF64[0].String(),
 		Source: plan.Source.String(), Origin: plan.Origin,
+	}
+	if own(c, address) {
+		x.Native = ownText
+		return x, nil
 	}
 	if native, ok := nativeRoute(c, host, address); ok && address.Is4() {
 		x.Native = native
@@ -89,6 +93,14 @@ func Explain(c *config.Config, plan policy.Plan, host platform.Snapshot, address
 	to, err2 := addresses(r.Out[0].Bytes())
 	x.Translated = &Translated{from, to}
 	return x, errors.Join(err1, err2)
+}
+
+const ownText = "it is the translator's own: it answers pings, and its ICMP errors come from there"
+
+// own says whether address is the translator's, and stands for nobody else.
+func own(c *config.Config, address netip.Addr) bool {
+	shared := c.Address.IPv6.IsSingleIP() && c.Address.IPv6.Addr() == address
+	return address == c.Interface.SelfIPv4 || address == c.SelfIPv6() && !shared
 }
 
 // translate gives p to the translator, which leaves p as it is.

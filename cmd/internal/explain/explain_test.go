@@ -101,7 +101,10 @@ func TestExplain(t *testing.T) {
 		{"the rest of loopback", one, wkp, "127.0.0.53", "drop: no-mapping"},
 		{"link-local", one, wkp, "169.254.169.254", "drop: no-mapping"},
 		{"the host's own", one, wkp, "100.64.46.4", "drop: hairpin"},
-		{"the translator's own", one, wkp, "100.64.46.5", "drop: hairpin"},
+		{"the translator's own", one, wkp, "100.64.46.5", "native: " + ownText},
+		{"of a client's", clients, wkp, "100.64.46.5", "native: " + ownText},
+		{"of IPv6", clients, wkp, "2001:db8:c1a7::100.64.46.5", "native: " + ownText},
+		{"which it says itself", one + "address.self-ipv6 = '2001:db8:c1a7::47'", wkp, "2001:db8:c1a7::47", "native: " + ownText},
 		{"another of the range is as any other", one, wkp, "100.64.46.6", "2001:db8:c1a7::46 -> 64:ff9b::6440:2e06"},
 		{"an address of another interface", one, wkp, "10.8.0.2", "native: it is an address of this host, on wg0"},
 

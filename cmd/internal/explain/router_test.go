@@ -77,7 +77,6 @@ func TestRouter(t *testing.T) {
 		{"no PREF64, no map", maps, "192.0.2.1", "no-mapping", ""},
 		{"native IPv6", maps + behindNSP, "2606:4700::1111", "no-mapping", ""},
 		{"one map is all that there is", "map = [{ipv4 = '198.51.100.1', ipv6 = '2001:db8:6::8'}]", "198.51.100.1", "2001:db8:6::8 by " + first, ""},
-		{"the translator's own", maps + behindNSP, "100.64.46.5", "source", "hairpin"},
 		{"multicast", maps + behindNSP, "224.0.0.251", "source", "multicast"},
 		{"IPv6 multicast", maps + behindNSP, "ff02::1", "source", "multicast"},
 	} {
@@ -90,6 +89,22 @@ func TestRouter(t *testing.T) {
 				t.Errorf("%s:\ngot  %s\nand  %s\nwant %s\nand  %s", tt.address, s, d, tt.source, tt.destination)
 			}
 		})
+	}
+}
+
+func TestRouterOwn(t *testing.T) {
+	const want = `{"schema":1,"address":"%s","native":"it is the translator's own: it answers pings, and its ICMP errors come from there",` +
+		`"route":"%s by %s"}`
+	for _, tt := range []struct{ config, address, want string }{
+		{behindNSP, "100.64.46.5", fmt.Sprintf(want, "100.64.46.5", "0.0.0.0/0", "clat0")},
+		{behindNSP, "2001:db8:64::100.64.46.5", fmt.Sprintf(want, "2001:db8:64::6440:2e05", "::/0", "eth0: only what is routed to clat0 is translated")},
+		{"address.self-ipv6 = '2001:db8:6::1'", "2001:db8:6::1", fmt.Sprintf(want, "2001:db8:6::1", "::/0",
+			"eth0: only what is routed to clat0 is translated")},
+	} {
+		got, err := json.Marshal(explainSIIT(t, plain+tt.config+"\n"+maps, host(), tt.address))
+		if err != nil || string(got) != tt.want {
+			t.Errorf("%s: got\n%s\nwant\n%s\n%v", tt.address, got, tt.want, err)
+		}
 	}
 }
 
@@ -112,8 +127,8 @@ func TestRouterRoutes(t *testing.T) {
 
 func TestRouterJSON(t *testing.T) {
 	const want = `{"schema":1,"address":"2001:db8:64::c633:6401","as_destination":{"to":"2001:db8:6::8","by":"PREF64 2001:db8:64::/96, then ` +
-		`map 198.51.100.1=2001:db8:6::8"},"as_source":{"drop":"spoofed-source","why":"its IPv6 source claims an IPv4 address that no remote host ` +
-		`has"},"route":"::/0 by eth0: only what is routed to clat0 is translated"}`
+		`map 198.51.100.1=2001:db8:6::8"},"as_source":{"drop":"spoofed-source","why":"its IPv6 source claims an IPv4 address that ` +
+		`another host has, or that none can have"},"route":"::/0 by eth0: only what is routed to clat0 is translated"}`
 	got, err := json.Marshal(explainSIIT(t, plain+maps+behindNSP, host(), "2001:db8:64::198.51.100.1"))
 	if err != nil || string(got) != want {
 		t.Errorf("got\n%s\nwant\n%s\n%v", got, want, err)
