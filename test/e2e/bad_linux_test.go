@@ -79,7 +79,9 @@ func TestBadHost(t *testing.T) {
 	for _, kind := range []string{"link add clat0 type veth peer other", "tuntap add dev clat0 mode tun"} {
 		t.Run("name taken: "+kind, func(t *testing.T) {
 			must(t, top.laptop, ip, strings.Fields(kind)...)
-			top.refused(t, "run", configured(), "clat0", "exists already", "choose another name")
+			for _, command := range []string{"run", "check"} {
+				top.refused(t, command, configured(), "clat0", "exists already", "choose another name")
+			}
 			must(t, top.laptop, ip, "link", "delete", tunDev)
 		})
 	}

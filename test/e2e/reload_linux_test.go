@@ -61,7 +61,11 @@ func TestReload(t *testing.T) {
 		p.reload(t, file, "mode = 'maybe'\nuplink = eth0\n"+mapRouter, refused+file+":2: is not TOML: ")
 		p.reload(t, file, settings+strings.Replace(mapRouter, routerLAN.Addr().String(), "nonsense", 1), refused+file+`:7: map.ipv6: \"nonsense\"`)
 		p.reload(t, file, strings.Replace(settings, clat46, top.laptopAddr.String(), 1), refused+"off: address.ipv6 = ")
-		top.unchanged(t, running)
+		noUplink := strings.Replace(settings, "uplink = 'eth0'\n", "", 1)
+		p.reload(t, file, noUplink+"uplink = 'eth7'\n", refused+"waiting: there is no interface eth7 (uplink)")
+		p.reload(t, file, noUplink+"interface.name = 'eth0'\n", refused+"TUN device eth0: create it: device or resource busy: ")
+		p.reload(t, file, noUplink+"interface.name = 'another0'\nuplink = 'eth7'\n", refused+"waiting: there is no interface eth7 (uplink)")
+		eventually(t, "all is as it was", func() bool { return dump(t, top.laptop) == running }) // also the device
 	})
 	t.Run("mappings come and go", func(t *testing.T) {
 		nft := peers.Find(t, "nft")
@@ -72,8 +76,7 @@ func TestReload(t *testing.T) {
 			if mapped {
 				text += mapRouter
 			}
-			p.write(t, file, text)
-			p.hangUp(t)
+			p.reload(t, file, text, reloaded) // all are answered: the log has no bound for what was asked for
 			eventually(t, fmt.Sprintf("round %d: the configuration is in force", i), func() bool {
 				return strings.Contains(must(t, top.laptop, nft, "list", "table", "inet", "uclat"), routerLAN.Addr().String()) == mapped
 			})
@@ -91,6 +94,7 @@ func TestReload(t *testing.T) {
 		t.Errorf("%d of %d packets were lost", lost, sent)
 	}
 	down(t, p, syscall.SIGTERM)
+	p.wait(t, `msg="stopped translating" packets-46=`)
 	top.unchanged(t, before)
 }
 
@@ -193,6 +197,14 @@ func TestReloadOthers(t *testing.T) {
 		p.hangUp(t)
 		p.wait(t, reloaded+`inbound"`) // a flag wins over the file, now as at the start
 		top.ping4(t)
+		// Once it was there, it does not go by mistake.
+		running := dump(t, top.laptop)
+		if err := os.Remove(fmt.Sprintf("/proc/%d/root/etc/uclat/uclat.toml", top.laptop.PID())); err != nil {
+			t.Fatal(err)
+		}
+		p.hangUp(t)
+		p.wait(t, refused+"/etc/uclat/uclat.toml: no such file or directory")
+		top.unchanged(t, running)
 		down(t, p, syscall.SIGTERM)
 	})
 	top.unchanged(t, before)

@@ -3,10 +3,12 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"uclat/clat/config"
 	"uclat/clat/policy"
 	"uclat/cmd/internal/daemon"
+	"uclat/platform"
 
 	"github.com/spf13/cobra"
 )
@@ -56,20 +58,53 @@ func newCheck() *cobra.Command {
 			return err
 		}
 		plan := policy.Decide(in)
+		if plan.Wrong {
+			return errors.New(plan.Why)
+		}
+		note, err := nameTaken(in, plan)
+		if err != nil {
+			return err
+		}
+		if note != "" {
+			fmt.Fprintln(out, "note:", note)
+		}
 		for _, w := range plan.Warnings {
 			fmt.Fprintln(out, "warning:", w)
 		}
-		switch {
-		case plan.On:
-			fmt.Fprintln(out, plan.Why)
-			if len(plan.Warnings) > 0 {
-				return exit(codeFault)
-			}
-			return nil
-		case plan.Wrong:
-			return errors.New(plan.Why)
+		if !plan.On {
+			return fault{errors.New(plan.Why)}
 		}
-		return fault{errors.New(plan.Why)}
+		fmt.Fprintln(out, plan.Why)
+		if len(plan.Warnings) > 0 {
+			return exit(codeFault)
+		}
+		return nil
 	}
 	return cmd
+}
+
+// nameTaken says whether `run` would find the name of its device taken, which ends it. The device of a uclat that runs already is up and
+// has no link-layer address: what differs from that is somebody else's, and an error. What does not is ours where it has our addresses
+// or is the way to them; else it may be that of a uclat with another configuration, or anybody's, and the note says so.
+func nameTaken(in policy.Input, plan policy.Plan) (note string, err error) {
+	name := in.Config.Interface.Name
+	l, there := in.Host.LinkByName(name)
+	switch {
+	case !there:
+		return "", nil
+	case !l.Up || l.L2:
+		return "", fmt.Errorf("off: interface.name = %s is taken: an interface with this name exists already, and is not that of a uclat that "+
+			"runs: choose another name, or remove it if it is left from an earlier time", name)
+	}
+	addressed := slices.ContainsFunc(in.Host.Addrs, func(a platform.Address) bool {
+		return a.Link == l.Index && slices.Contains(plan.Host.Addrs, a.Prefix)
+	})
+	routed := slices.ContainsFunc(in.Host.Routes, func(r platform.Route) bool {
+		return r.Link == l.Index && r.Dst.IsValid() && r.Dst == policy.CLAT(in.Config)
+	})
+	if addressed || routed {
+		return "", nil
+	}
+	return fmt.Sprintf("an interface %s exists already: if it is not that of a uclat that runs, `uclat run` will refuse the name "+
+		"(interface.name)", name), nil
 }

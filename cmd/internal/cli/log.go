@@ -14,6 +14,7 @@ import (
 type logs struct {
 	log     *slog.Logger
 	packets *slog.Logger // about single packets: a part of the log, so that whatever is sent to us, the rest can still be said
+	asked   *slog.Logger // about what the administrator asked for, which is all written: there is no more of it than there are requests
 }
 
 // packetLines are how many lines of a minute may be about single packets.
@@ -44,6 +45,6 @@ func logFlags(cmd *cobra.Command) func(w io.Writer) (logs, error) {
 			return logs{}, fmt.Errorf("--log-format: %q is not one of text, json", *format)
 		}
 		few := fewlines.New(h)
-		return logs{log: slog.New(few), packets: slog.New(few.Part(packetLines))}, nil
+		return logs{log: slog.New(few), packets: slog.New(few.Part(packetLines)), asked: slog.New(h)}, nil
 	}
 }

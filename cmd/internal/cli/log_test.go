@@ -9,7 +9,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// However much there is to say about packets, there is room for the rest.
+// However much there is to say about packets, there is room for the rest; and however much is said of its own accord, all that was asked for
+// is said.
 func TestPacketsLeaveRoomInTheLog(t *testing.T) {
 	for _, format := range []string{"text", "json"} {
 		cmd := &cobra.Command{}
@@ -28,11 +29,17 @@ func TestPacketsLeaveRoomInTheLog(t *testing.T) {
 		for i := range 100 {
 			logs.log.Info(fmt.Sprint("host ", i))
 		}
+		for i := range 100 {
+			logs.asked.Info(fmt.Sprint("answer ", i))
+		}
 		if n := strings.Count(out.String(), "packet "); n != packetLines {
 			t.Errorf("%s: %d lines about packets, want %d", format, n, packetLines)
 		}
 		if n := strings.Count(out.String(), "host "); n != 10-packetLines {
 			t.Errorf("%s: %d other lines, want %d", format, n, 10-packetLines)
+		}
+		if n := strings.Count(out.String(), "answer "); n != 100 {
+			t.Errorf("%s: %d answers, want 100", format, n)
 		}
 	}
 }

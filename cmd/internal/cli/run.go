@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -39,7 +40,8 @@ func newRun() *cobra.Command {
 		signal.Notify(reload, syscall.SIGHUP)
 		defer signal.Stop(reload)
 
-		c, err := readConfig()
+		read := keeping(cmd, readConfig)
+		c, err := read()
 		if err != nil {
 			return err
 		}
@@ -57,8 +59,8 @@ func newRun() *cobra.Command {
 			return err
 		}
 		err = daemon.Run(cmd.Context(), daemon.Options{
-			Config: c, Log: log, Packets: logs.packets, Host: host, Eyes: eyes,
-			Reload: reload, Reread: readConfig,
+			Config: c, Log: log, Packets: logs.packets, Asked: logs.asked, Host: host, Eyes: eyes,
+			Reload: reload, Reread: read,
 			Finders:   func(c *config.Config) []discovery.Finder { return finders(c, log) },
 			Obstacles: obstacles,
 			OpenTUN:   func(name string, mtu int) (daemon.TUN, error) { return tundev.Open(name, mtu) },
@@ -70,6 +72,24 @@ func newRun() *cobra.Command {
 		return fault{err}
 	}
 	return cmd
+}
+
+// keeping has the default configuration file read as one that was named, once it was there: that it is gone later is a mistake, and not
+// the wish for an empty one.
+func keeping(cmd *cobra.Command, read func() (*config.Config, error)) func() (*config.Config, error) {
+	file := cmd.Flags().Lookup("config")
+	return func() (*config.Config, error) {
+		if file.Changed {
+			return read()
+		}
+		_, err := os.Stat(file.Value.String())
+		file.Changed = !errors.Is(err, fs.ErrNotExist)
+		c, err := read()
+		if err != nil {
+			file.Changed = false // none of it is in force
+		}
+		return c, err
+	}
 }
 
 // obstacles are the firewalls in the way, each as one line with the commands that let our packets pass.

@@ -47,6 +47,7 @@ type Options struct {
 	Config  *config.Config
 	Log     *slog.Logger
 	Packets *slog.Logger // for single packets, whose lines must not keep those of Log from being written
+	Asked   *slog.Logger // for what the administrator asked for: no number of lines about the network may keep these from being written
 	Host    Host
 	Eyes    Eyes
 	OpenTUN func(name string, mtu int) (TUN, error)
@@ -100,7 +101,8 @@ func Run(ctx context.Context, o Options) error {
 	d.learn(ctx)
 	err := d.loop(ctx)
 	cancel()
-	err = errors.Join(err, d.down()) // first: it waits for nobody
+	d.asked = true
+	err = errors.Join(err, d.down(), d.closeSpare()) // first: it waits for nobody
 	d.background.Wait()
 	return err
 }
@@ -125,6 +127,16 @@ type daemon struct {
 	touched bool               // the host has something of ours
 	path    *path
 	ended   chan error // the path ended by itself
+	spare   TUN        // opened for a configuration that is not applied yet; nil: the path's will do
+	asked   bool       // what is done now, the administrator asked for
+}
+
+// log takes what comes of what is done now.
+func (d *daemon) log() *slog.Logger {
+	if d.asked {
+		return d.Asked
+	}
+	return d.Log
 }
 
 // changed says that there is something to look at. It never blocks.
@@ -204,6 +216,7 @@ func (d *daemon) loop(ctx context.Context) error {
 			default:
 				d.decided, d.failure = true, ""
 			}
+			d.asked = false
 			if next > 0 {
 				sooner(next)
 			}
@@ -215,7 +228,7 @@ func (d *daemon) loop(ctx context.Context) error {
 func (d *daemon) complain(err error) {
 	line := strings.ReplaceAll(err.Error(), "\n", "; ")
 	if line != d.failure {
-		d.Log.Error("failed, and will be tried again", "error", line)
+		d.log().Error("failed, and will be tried again", "error", line)
 	}
 	d.failure = line
 }
@@ -248,7 +261,7 @@ func (d *daemon) look(ctx context.Context) (time.Duration, error) {
 			return 0, err
 		}
 	}
-	if err := d.apply(ctx, plan); err != nil {
+	if err := errors.Join(d.apply(ctx, plan), d.closeSpare()); err != nil {
 		return 0, err
 	}
 	if next.IsZero() {
@@ -328,7 +341,7 @@ func (d *daemon) apply(ctx context.Context, plan policy.Plan) error {
 		if plan.Wrong {
 			level = slog.LevelWarn
 		}
-		d.Log.Log(ctx, level, plan.Why, "code", plan.Code)
+		d.log().Log(ctx, level, plan.Why, "code", plan.Code)
 	}
 	for _, w := range plan.Warnings {
 		if !slices.Contains(was.Warnings, w) {

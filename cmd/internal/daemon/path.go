@@ -40,7 +40,7 @@ func (d *daemon) up(ctx context.Context, plan policy.Plan) error {
 	if err != nil {
 		return err
 	}
-	tun, err := d.openTUN(plan.Host.TUN, plan.Host.MTU)
+	tun, err := d.takeTUN(plan.Host.TUN, plan.Host.MTU)
 	if err != nil {
 		return err
 	}
@@ -87,6 +87,25 @@ func (d *daemon) openTUN(name string, mtu int) (TUN, error) {
 		return nil, wrong{err.Error()}
 	}
 	return tun, err
+}
+
+// takeTUN is the spare device where it has that name, whose MTU setHost sets; else it opens one.
+func (d *daemon) takeTUN(name string, mtu int) (TUN, error) {
+	if tun := d.spare; tun != nil && tun.Name() == name {
+		d.spare = nil
+		return tun, nil
+	}
+	return d.openTUN(name, mtu)
+}
+
+// closeSpare closes the spare device, where nobody took it.
+func (d *daemon) closeSpare() error {
+	if d.spare == nil {
+		return nil
+	}
+	tun := d.spare
+	d.spare = nil
+	return tun.Close()
 }
 
 // tryTUN opens the device and closes it again, so that what would keep it from opening later is said at the start.
@@ -146,11 +165,11 @@ func (d *daemon) stopPath() {
 	<-p.done
 	select {
 	case err := <-d.ended:
-		d.Log.Warn("the TUN device failed while it was being stopped", "error", err)
+		d.log().Warn("the TUN device failed while it was being stopped", "error", err)
 	default:
 	}
 	if p.served {
-		d.Log.Info("stopped translating", p.counters()...)
+		d.log().Info("stopped translating", p.counters()...)
 	}
 }
 

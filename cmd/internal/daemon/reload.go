@@ -2,14 +2,17 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
 	"time"
 
+	"uclat/clat"
 	"uclat/clat/config"
 	"uclat/clat/policy"
 	"uclat/cmd/internal/translation"
+	"uclat/discovery"
 )
 
 // reload puts the configuration in force that is written down now. Where that cannot be, everything stays as it is. It says whether there
@@ -17,31 +20,32 @@ import (
 func (d *daemon) reload(ctx context.Context) bool {
 	c, err := d.Reread()
 	if err == nil {
-		err = d.judge(ctx, c)
+		err = d.prepare(ctx, c)
 	}
 	switch {
 	case ctx.Err() != nil:
 		return false
 	case err != nil:
-		d.Log.Error("configuration not reloaded, the old one stays: " + reasons(err))
+		d.Asked.Error("configuration not reloaded, the old one stays: " + reasons(err))
 		return false
 	}
 	keys := changes(d.Config, c)
 	if len(keys) == 0 {
-		d.Log.Info("configuration reloaded: nothing changed")
+		d.Asked.Info("configuration reloaded: nothing changed")
 		return false
 	}
-	d.Log.Info("configuration reloaded: " + strings.Join(keys, ", "))
+	d.Asked.Info("configuration reloaded: " + strings.Join(keys, ", "))
 	learn := d.learnsAnew(c)
-	d.Config, d.failure = c, ""
+	d.Config, d.failure, d.asked = c, "", true
 	if learn {
 		d.learn(ctx)
 	}
 	return true
 }
 
-// judge says what keeps c from being put in force, here and now.
-func (d *daemon) judge(ctx context.Context, c *config.Config) error {
+// prepare says what keeps c from being put in force, here and now. Where nothing does, the device of c is ours already: the running one
+// goes only when the next is there.
+func (d *daemon) prepare(ctx context.Context, c *config.Config) error {
 	if err := Check(c); err != nil || c.Mode == config.ModeOff {
 		return err
 	}
@@ -51,19 +55,62 @@ func (d *daemon) judge(ctx context.Context, c *config.Config) error {
 	} else if _, err := translation.Table(c, d.plan.PREF64); err != nil {
 		return err // policy would do without the PREF64s that are in use, and wait for others
 	}
-	known, _ := set.Valid(time.Now())
-	in, err := d.see(ctx, c, known)
+	if d.has(c.Interface.Name) {
+		return d.judge(ctx, c, set)
+	}
+	tun, err := d.openTUN(c.Interface.Name, clat.MinMTU6) // first: a taken name is the reason, not what it leads to
 	if err != nil {
 		return err
 	}
-	plan := policy.Decide(in)
+	if err := d.judge(ctx, c, set); err != nil {
+		return errors.Join(err, tun.Close())
+	}
+	err = d.closeSpare()
+	d.spare = tun
+	return err
+}
+
+// judge refuses c where what it leads to is wrong, or would end a translation that goes on without it.
+func (d *daemon) judge(ctx context.Context, c *config.Config, set discovery.Set) error {
+	plan, err := d.decide(ctx, c, set)
 	switch {
-	case plan.Wrong:
-		return wrong{plan.Why}
+	case err != nil:
+		return err
 	case plan.On:
 		_, err = translator(c, plan)
+		return err
+	case plan.Wrong:
+		return wrong{plan.Why}
+	case plan.Code == "native-ipv4": // mode auto asks for that
+		return nil
+	case plan.Code == "no-pref64" && d.learnsAnew(c): // nobody was asked yet
+		return nil
 	}
-	return err
+	// What is missing may have gone a moment ago, and is no fault of c then.
+	if now, err := d.decide(ctx, d.Config, d.set); err != nil || now.On {
+		return errors.Join(err, errors.New(plan.Why))
+	}
+	return nil
+}
+
+// decide is the plan for c, here and now.
+func (d *daemon) decide(ctx context.Context, c *config.Config, set discovery.Set) (policy.Plan, error) {
+	known, _ := set.Valid(time.Now())
+	in, err := d.see(ctx, c, known)
+	if err != nil {
+		return policy.Plan{}, err
+	}
+	return policy.Decide(in), nil
+}
+
+// has says whether the device of that name need not be opened for a new configuration: it is ours, or that which the configuration in
+// force waits to open.
+func (d *daemon) has(name string) bool {
+	switch {
+	case d.spare != nil && d.spare.Name() == name, d.path != nil && d.path.tun.Name() == name:
+		return true
+	}
+	return d.path == nil && d.Config.Interface.Name == name
 }
 
 // learnsAnew says whether what was learned of PREF64s does not hold under c, because others are asked.

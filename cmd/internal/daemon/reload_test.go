@@ -3,12 +3,14 @@ package daemon
 import (
 	"encoding/binary"
 	"errors"
+	"log/slog"
 	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"uclat/clat/checksum"
@@ -55,9 +57,8 @@ func TestReload(t *testing.T) {
 			want: []string{reloaded + `pref64.prefixes"`, "host: " + fullText + "[2001:db8:64::/96 64:ff9b::/96]",
 				strings.Replace(on, "64:ff9b::/96", "2001:db8:64::/96", 1)}},
 		{name: "the same uplink, by its name", to: configured + "\nuplink = 'eth0'", want: []string{reloaded + `uplink"`}},
-		{name: "an uplink that is not there", to: configured + "\nuplink = 'eth7'",
-			want: []string{reloaded + `uplink"`, nothing, closeTUN, stopped,
-				`level=INFO msg="waiting: there is no interface eth7 (uplink)" code=no-uplink`}},
+		{name: "off beside native IPv4", from: configured + "\nmode = 'on'", to: configured, host: laptop(withIPv4),
+			want: []string{reloaded + `mode"`, nothing, closeTUN, stopped, native}},
 		{name: "off", to: "mode = 'off'\n" + configured, want: []string{reloaded + `mode"`, nothing, closeTUN, stopped,
 			`level=INFO msg="off: the configuration says so (mode = off)" code=mode-off`}},
 		{name: "on", from: "mode = 'off'", to: configured,
@@ -103,6 +104,9 @@ func ordered(toml string) string {
 	return strings.Join(lines, "\n")
 }
 
+// openV4 is the device of another name, opened while the old one runs.
+const openV4 = "tun: open v4 mtu 1280"
+
 // The device has its name from the moment in which it is opened. Our own of the old name is no obstacle.
 func TestReloadInterfaceName(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -112,8 +116,7 @@ func TestReloadInterfaceName(t *testing.T) {
 		r.forget()
 		r.reload(configured + "\ninterface.name = 'v4'")
 		named := strings.NewReplacer("clat0", "v4")
-		r.expect(reloaded+`interface.name"`, nothing, closeTUN, stopped,
-			named.Replace(openTUN), named.Replace(full), on, named.Replace(firewalls))
+		r.expect(openV4, reloaded+`interface.name"`, nothing, closeTUN, stopped, named.Replace(full), on, named.Replace(firewalls))
 		_ = r.stop()
 		r.expect(nothing, named.Replace(closeTUN), stopped)
 	})
@@ -138,6 +141,11 @@ func TestReloadRefused(t *testing.T) {
 			why: "address mapping: 2001:db8:c1a7:0:64:402e:400:0/128 is mapped twice"},
 		{name: "an address that the host has", toml: configured + "\ninterface.ipv4 = '100.64.0.9'", host: laptop(withClash),
 			why: "off: interface.ipv4 = 100.64.0.9 overlaps with 100.64.0.7/10 on eth0: choose another, "},
+		{name: "an uplink that is not there", toml: configured + "\nuplink = 'eth7'", why: `waiting: there is no interface eth7 (uplink)"`},
+		{name: "an uplink that leads nowhere", toml: configured + "\nuplink = 'eth1'", host: laptop(withSecond),
+			why: `waiting: eth1 (uplink) has no IPv6 route toward the PLAT"`},
+		{name: "an uplink that is not there, and a PREF64 that is to be found", toml: discovered + "\nuplink = 'eth7'",
+			why: `waiting: there is no interface eth7 (uplink)"`},
 		{name: "nobody knows what the host has", toml: configured + aMap, err: errBroken, why: `reading the host's network: broken"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -190,6 +198,22 @@ func TestReloadWithLearnedPREF64(t *testing.T) {
 			"[2001:db8:64::/96 2001:db8:9::9/128]")
 		if runs, knocked := r.finder.runs(), r.finder.knocked(); runs != 1 || knocked != 0 {
 			t.Errorf("%d finders run, knocked at %d times", runs, knocked)
+		}
+		_ = r.stop()
+	})
+}
+
+// So is it where nothing runs, though it should: the PREF64 is known, and would be lost.
+func TestReloadWithLearnedPREF64WhileTheHostFails(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := start(t, discovered, laptop())
+		r.host.failWith(setting)
+		r.finder.find(time.Hour, "2001:db8:64::/96")
+		r.after(time.Second)
+		r.forget()
+		r.reload(strings.Replace(discovered, "c1a7", "64", 1))
+		if said := r.forget(); len(said) != 1 || !strings.HasPrefix(said[0], refused+"waiting: no PREF64: ") {
+			t.Errorf("%q", said)
 		}
 		_ = r.stop()
 	})
@@ -321,18 +345,155 @@ func TestReloadFailsOnTheHost(t *testing.T) {
 	})
 }
 
-// The new name of the device may be taken.
+// The new name of the device may be taken: then the old one stays, also where it is not there yet.
 func TestReloadInterfaceNameIsTaken(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		host platform.Snapshot
+	}{{"on", laptop()}, {"waiting", laptop(withoutRouter)}} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				r := start(t, configured, tt.host)
+				r.forget()
+				devices := r.tuns.names()
+				r.tuns.failWith(errors.New("name taken"))
+				r.reload(configured + "\ninterface.name = 'v4'")
+				r.expect("tun: name taken", refused+`name taken"`)
+				if now := r.tuns.names(); !slices.Equal(now, devices) {
+					t.Errorf("%q are open, were %q", now, devices)
+				}
+				r.reload(configured)
+				r.expect(unchanged)
+				_ = r.stop()
+			})
+		})
+	}
+}
+
+// A device that was opened for a configuration which is not applied does not stay.
+func TestReloadLeavesNoDevice(t *testing.T) {
+	const named = "\ninterface.name = 'v4'"
+	const closeV4 = "tun: close v4"
+	onlyClat0 := func(t *testing.T, r *rig) {
+		t.Helper()
+		if got := r.tuns.names(); !slices.Equal(got, []string{"clat0"}) {
+			t.Errorf("%q are open", got)
+		}
+		if out := r.send(udp4("100.64.46.4", "192.0.2.1")); destination(out) != "64:ff9b::c000:201" {
+			t.Errorf("% x", out)
+		}
+	}
+	for _, tt := range []struct {
+		name string
+		run  func(t *testing.T, r *rig)
+	}{
+		{"what it is for is refused", func(t *testing.T, r *rig) {
+			r.reload(configured + named + "\nuplink = 'eth7'")
+			r.expect(openV4, closeV4, refused+`waiting: there is no interface eth7 (uplink)"`)
+			onlyClat0(t, r)
+		}},
+		{"the old name comes back before the new one is there", func(t *testing.T, r *rig) {
+			r.hangUp(discovered + named)
+			r.expect(openV4, reloaded+`interface.name, pref64.prefixes"`)
+			r.reload(configured)
+			r.expect(reloaded+`interface.name, pref64.prefixes"`, closeV4)
+			onlyClat0(t, r)
+		}},
+		{"yet another name comes before", func(t *testing.T, r *rig) {
+			r.hangUp(discovered + named)
+			r.hangUp(discovered + "\ninterface.name = 'v5'")
+			r.expect(openV4, reloaded+`interface.name, pref64.prefixes"`, "tun: open v5 mtu 1280", closeV4, reloaded+`interface.name"`)
+			r.reload(configured)
+			r.expect(reloaded+`interface.name, pref64.prefixes"`, "tun: close v5")
+			onlyClat0(t, r)
+		}},
+		{"the same name comes again", func(t *testing.T, r *rig) {
+			r.hangUp(discovered + named)
+			r.hangUp(discovered + named + aMap)
+			r.reload(configured)
+			r.expect(openV4, reloaded+`interface.name, pref64.prefixes"`, reloaded+`map"`, reloaded+`interface.name, pref64.prefixes, map"`, closeV4)
+			onlyClat0(t, r)
+		}},
+		{"the old name comes back when its device has failed", func(t *testing.T, r *rig) {
+			clat0 := r.tuns.current()
+			r.hangUp(discovered + named)
+			r.hangUp(discovered)
+			clat0.gone <- errors.New("deleted")
+			synctest.Wait()
+			r.finder.find(time.Hour, "64:ff9b::/96")
+			r.after(2 * time.Second)
+			if said := r.forget(); !slices.Contains(said, openTUN) || !slices.Contains(said, closeV4) {
+				t.Errorf("%q", said)
+			}
+			onlyClat0(t, r)
+		}},
+		{"it is off meanwhile", func(t *testing.T, r *rig) {
+			r.hangUp(discovered + named)
+			r.after(time.Second)
+			r.expect(openV4, reloaded+`interface.name, pref64.prefixes"`, nothing, closeTUN, stopped, noPREF64, closeV4)
+		}},
+		{"it is the end", func(t *testing.T, r *rig) {
+			r.hangUp(discovered + named)
+			if err := r.stop(); err != nil {
+				t.Error(err)
+			}
+			r.expect(openV4, reloaded+`interface.name, pref64.prefixes"`, nothing, closeTUN, stopped, closeV4)
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				r := start(t, configured, laptop())
+				r.forget()
+				tt.run(t, r)
+				r.cancel()
+				synctest.Wait()
+				if open := r.tuns.names(); len(open) > 0 {
+					t.Errorf("%q stay open", open)
+				}
+			})
+		})
+	}
+}
+
+// Where what is missing keeps the old configuration from working as well, the new one is as good.
+func TestReloadWhileTheNetworkGoes(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := start(t, configured, laptop())
 		r.forget()
-		r.tuns.failWith(errors.New("name taken"))
-		r.reload(configured + "\ninterface.name = 'v4'")
-		r.expect(reloaded+`interface.name"`, nothing, closeTUN, stopped, "tun: name taken", again5+`"name taken"`)
-		r.tuns.failWith(nil)
-		r.reload(configured)
-		r.expect(reloaded+`interface.name"`, openTUN, full, on, firewalls)
+		r.eyes.become(laptop(withoutRouter), nil) // and nobody has looked
+		r.reload(configured + aMap)
+		r.expect(reloaded+`map"`, nothing, closeTUN, stopped, noUplink)
 		_ = r.stop()
+	})
+}
+
+// What the administrator asked for is said, however full the log is; what the network did is not.
+func TestAnswersAreSaidWhenTheLogIsFull(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r, o := newRig(t, configured, laptop())
+		o.Log = slog.New(slog.DiscardHandler)
+		r.run(o)
+		r.expect(openTUN, full, firewalls)
+		r.eyes.change(laptop(withIPv4), nil)
+		r.after(time.Second)
+		r.expect(nothing, closeTUN)
+		r.reload(configured + "\nmode = 'on'")
+		r.expect(reloaded+`mode"`, openTUN, full, on, firewalls)
+		r.reload("mode = 'maybe'")
+		r.reload(configured + "\nmode = 'on'")
+		r.expect(refused+`test.toml:1: mode: \"maybe\": is not one of auto, on, off, force"`, unchanged)
+		r.host.failWith(setting)
+		r.reload(configured)
+		r.expect(reloaded+`mode"`, nothing, closeTUN, stopped, native)
+		r.reload(configured + "\nmode = 'on'")
+		r.expect(reloaded+`mode"`, openTUN, full+": broken", nothing, closeTUN, again5+`"setting up the host: broken"`)
+		r.host.failWith(nil)
+		r.after(again)
+		r.expect(openTUN, full, firewalls)
+		if err := r.stop(); err != nil {
+			t.Error(err)
+		}
+		r.expect(nothing, closeTUN, stopped)
 	})
 }
 
@@ -415,6 +576,11 @@ func (r *rig) send(packet []byte) []byte {
 	tun := r.tuns.current()
 	tun.in <- packet
 	return <-tun.out
+}
+
+// withSecond has an interface beside the uplink, with no route.
+func withSecond(s *platform.Snapshot) {
+	s.Links = append(s.Links, platform.Link{Index: 7, Name: "eth1", MTU: 1500, MTU6: 1500, Up: true, L2: true})
 }
 
 // udp4 is an IPv4 packet with an empty datagram, and TTL 64.

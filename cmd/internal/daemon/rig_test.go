@@ -60,7 +60,8 @@ func newRig(t *testing.T, toml string, host platform.Snapshot) (*rig, Options) {
 	r.finder = &fakeFinder{}
 	r.tuns = &fakeTUNs{rig: r}
 	o := Options{
-		Config: c, Log: r.logger(), Packets: r.logger().With("about", "packets"), Host: r.host, Eyes: r.eyes, OpenTUN: r.tuns.open,
+		Config: c, Log: r.logger(), Packets: r.logger().With("about", "packets"), Asked: r.logger(),
+		Host: r.host, Eyes: r.eyes, OpenTUN: r.tuns.open,
 		Reload: r.hup, Reread: r.read,
 		Finders: func(c *config.Config) []discovery.Finder {
 			if len(c.PREF64.Prefixes) > 0 || c.Router() {
@@ -85,11 +86,17 @@ func (r *rig) read() (*config.Config, error) {
 
 // reload writes another configuration and says so, then waits until the daemon has nothing more to do for a second.
 func (r *rig) reload(toml string) {
+	r.hangUp(toml)
+	r.after(time.Second)
+}
+
+// hangUp is reload, without the time in which the daemon does more than to answer.
+func (r *rig) hangUp(toml string) {
 	r.mu.Lock()
 	r.file = toml
 	r.mu.Unlock()
 	r.hup <- syscall.SIGHUP
-	r.after(time.Second)
+	synctest.Wait()
 }
 
 // run starts the daemon and waits until it has nothing more to do for a second.
@@ -263,10 +270,17 @@ func (e *fakeEyes) Snapshot(ctx context.Context, _ ...netip.Prefix) (platform.Sn
 
 // change makes the host another, and knocks.
 func (e *fakeEyes) change(to platform.Snapshot, err error) {
+	e.become(to, err)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.knock()
+}
+
+// become makes the host another.
+func (e *fakeEyes) become(to platform.Snapshot, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.now, e.err = to, err
-	e.knock()
 }
 
 // fakeFinder finds what it is told to find. It may be run again when it has ended.
@@ -319,12 +333,12 @@ func (f *fakeFinder) find(lifetime time.Duration, prefixes ...string) {
 	f.report(o)
 }
 
-// fakeTUNs makes devices, and knows the one that is open.
+// fakeTUNs makes devices, and knows those that it made.
 type fakeTUNs struct {
 	*rig
-	mu     sync.Mutex
-	err    error
-	device *fakeTUN
+	mu      sync.Mutex
+	err     error
+	devices []*fakeTUN
 }
 
 func (d *fakeTUNs) open(name string, mtu int) (TUN, error) {
@@ -335,11 +349,12 @@ func (d *fakeTUNs) open(name string, mtu int) (TUN, error) {
 		return nil, d.err
 	}
 	d.say("tun: open %s mtu %d", name, mtu)
-	d.device = &fakeTUN{
+	device := &fakeTUN{
 		rig: d.rig, name: name,
 		in: make(chan []byte), out: make(chan []byte, 16), gone: make(chan error, 1), closed: make(chan struct{}),
 	}
-	return d.device, nil
+	d.devices = append(d.devices, device)
+	return device, nil
 }
 
 func (d *fakeTUNs) failWith(err error) {
@@ -348,10 +363,28 @@ func (d *fakeTUNs) failWith(err error) {
 	d.err = err
 }
 
+// current is the last one that is open, else the last one that was.
 func (d *fakeTUNs) current() *fakeTUN {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.device
+	for _, device := range slices.Backward(d.devices) {
+		if device.isOpen() {
+			return device
+		}
+	}
+	return d.devices[len(d.devices)-1]
+}
+
+// names are those of the open ones.
+func (d *fakeTUNs) names() (open []string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, device := range d.devices {
+		if device.isOpen() {
+			open = append(open, device.name)
+		}
+	}
+	return open
 }
 
 // fakeTUN is a device of channels.
@@ -364,6 +397,15 @@ type fakeTUN struct {
 	once   sync.Once
 	closed chan struct{}
 	lost   atomic.Uint64
+}
+
+func (d *fakeTUN) isOpen() bool {
+	select {
+	case <-d.closed:
+		return false
+	default:
+		return true
+	}
 }
 
 func (d *fakeTUN) Name() string { return d.name }
