@@ -75,7 +75,7 @@ func (s *Scratch) Ready() bool {
 	return len(s.spare)-s.used > maxOut && len(s.arena)-s.taken >= spareLen && len(s.Learned) < maxLearned
 }
 
-// Take is a spare frame of n octets with room around it, for one packet that is put together of fragments.
+// Take is a spare frame of n octets with room around it. A caller may take one, for a packet that it puts together of fragments.
 func (s *Scratch) Take(n int) *frame.Frame {
 	size := frame.Headroom + n + frame.Tailroom
 	buf := s.arena[s.taken : s.taken+size : s.taken+size]
