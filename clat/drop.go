@@ -32,6 +32,8 @@ const (
 	DropICMPType       // ICMP type or code without a counterpart (RFC 7915, 4.2 and 5.2)
 	DropICMPInner      // ICMP error about a packet that is truncated, an ICMP error itself, or not ours (RFC 7915, 4.3 and 5.3)
 	DropPTBTooSmall    // Packet Too Big below 1280 octets (RFC 8201, 4)
+	DropLocalSource    // IPv6 source that embeds an address to which the host has a route elsewhere than into the TUN (RFC 3704, 2.2)
+	DropInbound        // not asked for from here, with inbound = "replies"
 
 	// The fragment was kept, or could have been, to put its datagram together.
 	DropFragmentOverlap // overlaps with another fragment of its datagram (RFC 8200, 4.5; RFC 5722)
@@ -39,7 +41,8 @@ const (
 	DropFragmentRoom    // made room for others: there is a bound to what is kept
 
 	// The packet was translated, but did not get out.
-	DropWrite // the device refused it
+	DropNextHop // the router's link-layer address is not known (RFC 4861, 7.2.2)
+	DropWrite   // the device refused it
 	NumDropReasons
 )
 
@@ -69,9 +72,12 @@ var drops = [NumDropReasons]struct{ name, meaning string }{
 	DropICMPType:        {"icmp-type", "its ICMP type has no counterpart"},
 	DropICMPInner:       {"icmp-inner", "it is an ICMP error about a packet that is truncated, an error itself, or not ours"},
 	DropPTBTooSmall:     {"ptb-below-1280", "it is a Packet Too Big below 1280 octets"},
+	DropLocalSource:     {"source-is-local", "its source claims an IPv4 address that this host reaches elsewhere than through the NAT64"},
+	DropInbound:         {"inbound", "nothing on this host asked for it, and inbound = \"replies\" lets in no more than that"},
 	DropFragmentOverlap: {"fragment-overlap", "it overlaps with another fragment of its datagram"},
 	DropFragmentTimeout: {"fragment-timeout", "the other fragments of its datagram did not come in time"},
 	DropFragmentRoom:    {"fragment-room", "it had to make room for other fragments"},
+	DropNextHop:         {"next-hop", "the router's link-layer address is not known"},
 	DropWrite:           {"write", "the device refused it"},
 }
 

@@ -25,6 +25,9 @@ type Link struct {
 	MTU6  int  // octets, of an IPv6 packet: MTU, or less where a Router Advertisement said so
 	Up    bool // administratively up and with carrier
 	L2    bool // has link-layer addresses, so that neighbours must be resolved
+
+	// Hardware is its link-layer address where that is Ethernet's (Wi-Fi too): six octets, as in net.HardwareAddr.String. Else empty.
+	Hardware string
 }
 
 // Address is one address of an interface.
@@ -33,6 +36,8 @@ type Address struct {
 	Prefix     netip.Prefix
 	Tentative  bool
 	Deprecated bool
+	Permanent  bool // has no end of its validity: somebody set it by hand
+	Autoconf   bool // made of a prefix that a router announced for that, with A=1 (RFC 4862, 5.5.3)
 }
 
 // Route is a unicast route of the main table, or one that HostConfig asks for.
@@ -45,6 +50,12 @@ type Route struct {
 	FromRA bool // the kernel learned it from a Router Advertisement
 }
 
+// Route4 is where some IPv4 addresses are, as seen from the host.
+type Route4 struct {
+	Dst  netip.Prefix
+	Link int // index
+}
+
 // Snapshot is the host as it is now, read whole. Order is by index, then address; reflect.DeepEqual compares two.
 type Snapshot struct {
 	Links  []Link
@@ -53,6 +64,9 @@ type Snapshot struct {
 
 	// Indices of the links that any unicast route of the main table leads to, link-local ones aside, in order.
 	Routed []int
+
+	// Where the host reaches IPv4: unicast and local routes of all tables, but for default routes (also in halves), in order.
+	Routes4 []Route4
 
 	// Indices of the links where the host drops IPv4 packets from sources that it has no route to, in order: on Linux rp_filter.
 	Filtered4 []int
@@ -90,6 +104,10 @@ type HostConfig struct {
 	Addrs   []netip.Prefix
 	Routes  []Route
 	Forward *Forward // nil: what the kernel forwards is not our business
+
+	// Blackhole are IPv6 addresses of ours that the kernel must not take for somebody's on the link: where the host forwards IPv6, it would send
+	// Redirects and ICMPv6 errors for packets to them, which are ours to read from the link.
+	Blackhole []netip.Prefix
 }
 
 // Forward asks the kernel to forward IPv6 between the TUN and the uplink, and nothing but what is translated.

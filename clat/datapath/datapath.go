@@ -4,7 +4,6 @@ package datapath
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,27 +18,18 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Port is one queue of a device. One goroutine reads it, one writes it.
+// Port is one queue of a device. One goroutine reads it, any number write it.
 type Port interface {
 	// Read waits for at least one packet, takes what else already waits, and returns how many of fs it filled: each a packet with
 	// frame.Headroom before it. The frames are valid until the next Read.
 	Read(fs []*frame.Frame) (int, error)
-	// Write sends fs in order. On error fs[n] is the one refused, and the caller goes on at n+1. It is a TooBig where fs[n] is longer than
-	// the device or the route takes.
+	// Write sends fs in order. On error fs[n] is the one refused, and the caller goes on at n+1. It is a clat.TooBig where fs[n]
+	// is longer than the device or the route takes, and clat.ErrNextHop where it is not known to whom on the link it goes.
 	Write(fs []*frame.Frame) (n int, err error)
 	// Batch is the most that one Read fills.
 	Batch() int
 	// Close makes Read and Write return os.ErrClosed.
 	Close() error
-}
-
-// TooBig is the error of a Port for a frame that is longer than the way out takes: EMSGSIZE.
-type TooBig struct {
-	MTU int // octets that it takes; 0: unknown
-}
-
-func (e TooBig) Error() string {
-	return fmt.Sprintf("packet longer than the way out takes (%d octets)", e.MTU)
 }
 
 // Lane is what one worker serves: one queue that is read and two that are written. A frame leaves by its IP version, and that is all

@@ -220,7 +220,7 @@ func TestRefusedAsTooBig(t *testing.T) {
 	q := newQueue()
 	q.refuse = func(p []byte) error {
 		if p[0]>>4 == 6 && len(p) > 1400 {
-			return TooBig{MTU: 1400}
+			return clat.TooBig{MTU: 1400}
 		}
 		return nil
 	}
@@ -248,8 +248,8 @@ func TestRefusedAsTooBig(t *testing.T) {
 	if c := e.Counters(); c != want {
 		t.Errorf("counters %+v, want %+v", c, want)
 	}
-	var tooBig TooBig
-	if err := error(TooBig{MTU: 1400}); !errors.As(err, &tooBig) || tooBig.MTU != 1400 {
+	var tooBig clat.TooBig
+	if err := error(clat.TooBig{MTU: 1400}); !errors.As(err, &tooBig) || tooBig.MTU != 1400 {
 		t.Error("not found by errors.As")
 	}
 }
@@ -273,7 +273,7 @@ func TestRefusedHairpin(t *testing.T) {
 	in, v6, v4 := newQueue(), newQueue(), newQueue()
 	v6.refuse = func(p []byte) error {
 		if len(p) > 1400 {
-			return TooBig{MTU: 1400}
+			return clat.TooBig{MTU: 1400}
 		}
 		return nil
 	}

@@ -90,10 +90,13 @@ func (w *Worker) write(p Port, fs []*frame.Frame, d clat.Direction) (replies []*
 		case errors.Is(err, os.ErrClosed):
 			return replies, fmt.Errorf("writing packets: %w", err)
 		}
-		var tooBig TooBig
-		if d == clat.To6 && errors.As(err, &tooBig) {
+		var tooBig clat.TooBig
+		switch {
+		case d == clat.To6 && errors.As(err, &tooBig):
 			replies = append(replies, w.TooBig(fs[min(n, len(fs)-1)], tooBig.MTU)...)
-		} else {
+		case errors.Is(err, clat.ErrNextHop):
+			w.counters.Drops[d][clat.DropNextHop].Add(1)
+		default:
 			w.counters.Drops[d][clat.DropWrite].Add(1)
 		}
 		fs = fs[min(n+1, len(fs)):]

@@ -49,7 +49,7 @@ func taking(octets, says int, refused *int) func(p []byte) error {
 			return nil
 		}
 		*refused++
-		return fmt.Errorf("writing: %w", datapath.TooBig{MTU: says})
+		return fmt.Errorf("writing: %w", clat.TooBig{MTU: says})
 	}
 }
 
@@ -302,7 +302,7 @@ func (s *rawSocket) Write(fs []*frame.Frame) (n int, err error) {
 				mtu, err = unix.GetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_MTU)
 			}
 			if err == nil {
-				err = datapath.TooBig{MTU: mtu}
+				err = clat.TooBig{MTU: mtu}
 			}
 		}
 		return true

@@ -93,7 +93,7 @@ var pathMTUFaults = []fault{
 	{"PMTU-CLAT-1", pathCache, `lifetime = 600 `, `lifetime = 700 `, "it is kept for longer than 10 minutes"},
 	{"PMTU-CLAT-1", pathCache, `if mtu > e.mtu() {`, `if false {`, "it rises"},
 	{"PMTU-CLAT-1", pathCache, "\te.learned = now\n\te.state.Store(e.state", "\te.state.Store(e.state", "what is said again counts from when it was first said"},
-	{"PMTU-CLAT-2", worker, `if d == clat.To6 && errors.As(err, &tooBig) {`, `if errors.As(err, &tooBig) && false {`, "nobody is told"},
+	{"PMTU-CLAT-2", worker, `case d == clat.To6 && errors.As(err, &tooBig):`, `if errors.As(err, &tooBig) && false {`, "nobody is told"},
 	{"PMTU-CLAT-2", worker, `errors.As(err, &tooBig) {`, `err != nil {`, "every failure is taken for one of size"},
 	{"PMTU-CLAT-2", worker, `w.TooBig(fs[min(n, len(fs)-1)],`, `w.TooBig(fs[0],`, "the sender of another packet is told"},
 	{"PMTU-CLAT-2", worker, `fs = fs[min(n+1, len(fs)):]`, `fs = nil`, "what follows is lost"},
