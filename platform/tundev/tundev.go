@@ -1,5 +1,7 @@
-// Package tundev is a TUN: an IP interface of the host whose packets this process reads and writes. One queue, plain packets:
-// super-packets are cut on the way in and put together on the way out by golang.zx2c4.com/wireguard/tun.
+// Package tundev is a TUN: an IP interface of the host whose packets this process reads and writes. One queue. On Linux the kernel's
+// super-packets pass whole, one frame each, and partial checksums stay partial: a frame says with its Offload what was left to be done, and
+// the kernel does it for what is written (virtio-net headers). Where the kernel does not offer that, frames that are read have no offloads,
+// and those that are written are finished and cut here (clat/segment).
 package tundev
 
 import (
