@@ -1,0 +1,9 @@
+//go:build !unix
+
+package ra
+
+import "uclat/platform"
+
+func system() (func(Link) (Socket, error), error) {
+	return nil, platform.Unsupported("listening for Router Advertisements")
+}

@@ -1,0 +1,270 @@
+package ra
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"uclat/discovery"
+)
+
+const (
+	second    = time.Second
+	noDefault = "86 00 0000  40 00 0000  00000000 00000000" // lifetime 0
+)
+
+var errFake = errors.New("fake")
+
+func TestNobodyAnswers(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.SetLinks([]Link{eth0})
+		w.expect(24*time.Hour, "0s rs 1; 4s rs 1; 4s silence 1; 8s rs 1; 9s silence 1")
+		w.hear(eth0, header)
+		w.expect(25*time.Hour, "24h0m0s ra 1 30m0s")
+	})
+}
+
+func TestRouterAnswers(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.SetLinks([]Link{eth0})
+		w.expect(second, "0s rs 1")
+		w.hear(eth0, header+prefixLA)
+		w.expect(time.Hour, "1s ra 1 30m0s")
+	})
+}
+
+func TestRouterAnswersLate(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.SetLinks([]Link{eth0})
+		w.expect(5*second, "0s rs 1; 4s rs 1; 4s silence 1")
+		w.hear(eth0, header)
+		w.expect(time.Hour, "5s ra 1 30m0s")
+	})
+}
+
+// Who is no default router ends no round (RFC 4861, 6.3.7), but it is somebody.
+func TestNoDefaultRouterAnswers(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.SetLinks([]Link{eth0})
+		w.expect(second, "0s rs 1")
+		w.hear(eth0, noDefault)
+		w.expect(time.Hour, "1s ra 1 0s; 4s rs 1; 8s rs 1")
+	})
+}
+
+func TestBadAdvertisementIsNone(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.SetLinks([]Link{eth0})
+		w.expect(second, "0s rs 1")
+		w.hear(eth0, header+"fd 00")
+		w.expect(time.Hour, "4s rs 1; 4s silence 1; 8s rs 1; 9s silence 1")
+	})
+}
+
+// A link that comes later has come up just now, and so has one that Solicit names: the first question comes after a random time.
+func TestDelay(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.SetLinks(nil)
+		for name, ask := range map[string]func(){
+			"new link": func() { w.SetLinks(nil); w.SetLinks([]Link{eth0}) },
+			"Solicit":  func() { w.Solicit(eth0.Index) },
+		} {
+			w.SetLinks([]Link{eth0})
+			w.told(time.Since(w.start) + 20*second)
+			var delays []time.Duration
+			for range 20 {
+				ask()
+				asked := time.Since(w.start)
+				events := strings.Split(w.told(asked+20*second), "; ")
+				at, what, _ := strings.Cut(events[0], " ")
+				d, err := time.ParseDuration(at)
+				if err != nil || what != "rs 1" || len(events) != 5 {
+					t.Fatalf("%s: %q", name, events)
+				}
+				delays = append(delays, d-asked)
+			}
+			if slices.Min(delays) < 0 || slices.Max(delays) >= second || slices.Max(delays)-slices.Min(delays) < second/10 {
+				t.Errorf("%s: delays %v", name, delays)
+			}
+		}
+	})
+}
+
+// What a router says unasked may be less than all: it is asked all the same, once.
+func TestHeardDuringDelay(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.SetLinks([]Link{eth0})
+		w.hear(eth0, header)
+		w.told(10 * second)
+		w.Solicit(eth0.Index)
+		synctest.Wait()
+		w.hear(eth0, header)
+		got := w.told(time.Hour)
+		if !strings.HasPrefix(got, "10s ra 1 30m0s; ") || strings.Count(got, "rs 1") != 3 || strings.Contains(got, "silence") {
+			t.Errorf("got %s", got)
+		}
+	})
+}
+
+// However often Solicit is called, routers are asked, and not much more often than each second.
+func TestSolicitOften(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.SetLinks([]Link{eth0})
+		for i := range 1000 {
+			w.Solicit(eth0.Index)
+			w.Solicit(eth1.Index) // which is not set
+			time.Sleep(time.Duration(i%20) * time.Millisecond)
+		}
+		n := strings.Count(w.told(10*second), "rs 1")
+		if n < 8 || n > 40 {
+			t.Errorf("%d solicitations in 10 s", n)
+		}
+	})
+}
+
+// While duplicate address detection goes on, no socket can be opened.
+func TestTentative(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.set(&w.cannotOpen, errFake)
+		w.SetLinks([]Link{eth0})
+		const ready = 1600 * time.Millisecond
+		w.expect(ready, "")
+		w.set(&w.cannotOpen, nil)
+		at, what, _ := strings.Cut(w.told(3*second), " ")
+		asked, err := time.ParseDuration(at)
+		if err != nil || what != "rs 1" || asked > ready*5/4+minBackoff {
+			t.Fatalf("%s %s", at, what)
+		}
+		// Silence counts from there.
+		w.expect(asked+3*second, "")
+		w.expect(time.Hour, fmt.Sprintf("%v rs 1; %[1]v silence 1; %v rs 1; %v silence 1", asked+4*second, asked+8*second, asked+9*second))
+	})
+}
+
+func TestNoLinkLocalAddress(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.set(&w.cannotOpen, errFake)
+		w.SetLinks([]Link{eth0})
+		w.expect(time.Hour, "4s silence 1")
+		if w.opened < 100 || w.opened > 1000 {
+			t.Errorf("%d tries to open a socket in an hour", w.opened)
+		}
+		w.set(&w.cannotOpen, nil)
+		w.Solicit(eth0.Index)
+		w.expect(time.Hour+second, "1h0m0s rs 1")
+		w.hear(eth0, header)
+		w.expect(2*time.Hour, "1h0m1s ra 1 30m0s")
+	})
+}
+
+func TestSocketFails(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.SetLinks([]Link{eth0})
+		w.expect(second, "0s rs 1")
+		w.hear(eth0, header)
+		w.expect(10*second, "1s ra 1 30m0s")
+		w.socket(eth0).failures <- errFake
+		w.expect(11*second, "")
+		w.hear(eth0, header)
+		w.expect(20*second, "11s ra 1 30m0s")
+		if w.opened != 2 {
+			t.Errorf("%d sockets were opened, want 2", w.opened)
+		}
+	})
+}
+
+// Who has asked often enough asks no more for that.
+func TestSocketFailsLater(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.SetLinks([]Link{eth0})
+		w.told(10 * second)
+		w.socket(eth0).failures <- errFake
+		w.expect(time.Hour, "")
+	})
+}
+
+// A socket whose address is gone cannot send; a new one can.
+func TestAddressChanges(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.SetLinks([]Link{eth0})
+		w.expect(3*second, "0s rs 1")
+		before := w.socket(eth0)
+		w.set(&w.cannotSend, errFake)
+		w.expect(5*second, "4s silence 1")
+		if w.socket(eth0) == before {
+			t.Error("the socket is the old one")
+		}
+		w.set(&w.cannotSend, nil)
+		w.expect(time.Hour, "8s rs 1; 9s silence 1")
+	})
+}
+
+// Where a packet filter forbids to ask, what routers say unasked is heard.
+func TestCannotSend(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.set(&w.cannotSend, errFake)
+		w.SetLinks([]Link{eth0})
+		w.expect(time.Hour, "4s silence 1; 9s silence 1")
+		if w.opened > 5 {
+			t.Errorf("%d sockets were opened", w.opened)
+		}
+		w.hear(eth0, header)
+		w.expect(2*time.Hour, "1h0m0s ra 1 30m0s")
+	})
+}
+
+func TestSetLinks(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.SetLinks([]Link{eth0, eth1, eth0})
+		w.expect(second, "0s rs 1; 0s rs 2")
+		w.hear(eth0, header)
+		w.hear(eth1, header)
+		w.expect(10*second, "1s ra 1 30m0s; 1s ra 2 30m0s")
+
+		kept := w.socket(eth1)
+		w.SetLinks([]Link{eth1})
+		w.expect(20*second, "")
+		if w.socket(eth0) != nil || w.socket(eth1) != kept {
+			t.Error("after eth0 has gone: a socket of it is open, or another one than before of eth1")
+		}
+		w.SetLinks(nil)
+		w.SetLinks([]Link{eth1}) // before anybody could look
+		if got := w.told(21 * second); !strings.HasSuffix(got, "rs 2") || w.socket(eth1) == kept {
+			t.Errorf("a link that went and came back is not a new one: %q", got)
+		}
+		w.hear(eth1, header)
+		w.told(25 * second)
+
+		renamed := Link{Index: eth1.Index, Name: "wan"}
+		w.SetLinks([]Link{renamed})
+		w.told(30 * second)
+		if w.socket(eth1) != nil || w.socket(renamed) == nil {
+			t.Error("after a link was renamed")
+		}
+	})
+}
+
+func TestRunAgain(t *testing.T) {
+	inBareWorld(t, func(t *testing.T, w *world) {
+		w.SetLinks([]Link{eth0})
+		w.Solicit(eth0.Index) // the round that begins with Run is the answer
+		for range 3 {
+			stop := w.run()
+			synctest.Wait()
+			stop()
+		}
+		w.expect(second, "0s rs 1; 0s rs 1; 0s rs 1")
+	})
+}
+
+func TestUnsupported(t *testing.T) {
+	l := New(Options{})
+	l.unable = errFake
+	if err := l.Run(t.Context(), func(discovery.Advertisement) {}); !errors.Is(err, errFake) {
+		t.Errorf("Run: %v", err)
+	}
+}
