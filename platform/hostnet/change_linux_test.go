@@ -71,7 +71,7 @@ func TestSetChanges(t *testing.T) {
 			t.Error("forwarding is off again, and was not turned on")
 		}
 		// Without forwarding, the filter goes too.
-		c.Forward = nil
+		c.Forward, c.IPv6 = nil, true
 		must(t, h.Set(t.Context(), c))
 		if got := dump(t); strings.Contains(got, "force_forwarding = 1") || strings.Contains(got, "table family") {
 			t.Error("forwarding is still on")

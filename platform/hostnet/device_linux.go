@@ -20,16 +20,21 @@ type device struct {
 	name    string
 	index   int
 	mtu     int  // octets, before us
+	ipv6    bool // what was asked for last
 	brought bool // up, by us
+	muted   bool // IFF_MULTICAST taken away, by us
 	journal journal
 	addrs   []netip.Prefix // given by us
 }
 
 // setDevice sets up the TUN itself and its addresses.
 func (h *Host) setDevice(nl *netlink.Handle, want platform.HostConfig) error {
-	ipv6 := want.IPv6 || want.Forward != nil
+	ipv6 := carriesIPv6(want)
 	if ipv6 && want.MTU != 0 && want.MTU < clat.MinMTU6 { // below it Linux takes IPv6 off the interface
 		return fmt.Errorf("TUN %s: MTU %d is too small for IPv6: %d is the least (RFC 8200)", want.TUN, want.MTU, clat.MinMTU6)
+	}
+	if p, ok := first6(want); ok && !ipv6 {
+		return fmt.Errorf("TUN %s: %s asked for on a device that carries no IPv6: ask for IPv6 too", want.TUN, p)
 	}
 	link, err := nl.LinkByName(want.TUN)
 	if err != nil {
@@ -53,11 +58,16 @@ func (h *Host) setDevice(nl *netlink.Handle, want platform.HostConfig) error {
 	if err := h.tun.quiet(h.sys); err != nil {
 		return err
 	}
-	if ipv6 {
-		// Where new interfaces get no IPv6 (conf/default/disable_ipv6), this one needs it.
-		if err := h.tun.journal.set(confKey(want.TUN, "disable_ipv6"), "0"); err != nil {
-			return fmt.Errorf("TUN %s: %w", want.TUN, err)
+	h.tun.ipv6 = ipv6
+	if err := h.tun.setIPv6(ipv6); err != nil {
+		return fmt.Errorf("TUN %s: %w", want.TUN, err)
+	}
+	// Nobody is on a TUN to hear of a group. Programs that announce themselves (mDNS, SSDP) do so on every interface with this flag.
+	if attrs.RawFlags&unix.IFF_MULTICAST != 0 {
+		if err := nl.LinkSetMulticastOff(link); err != nil {
+			return fmt.Errorf("TUN %s: turn multicast off: %w", want.TUN, err)
 		}
+		h.tun.muted = true
 	}
 	if attrs.RawFlags&unix.IFF_UP == 0 {
 		if err := nl.LinkSetUp(link); err != nil {
@@ -67,6 +77,8 @@ func (h *Host) setDevice(nl *netlink.Handle, want platform.HostConfig) error {
 	}
 	return h.tun.setAddrs(nl, link, want.Addrs)
 }
+
+func carriesIPv6(want platform.HostConfig) bool { return want.IPv6 || want.Forward != nil }
 
 // quiet keeps the kernel from doing on the TUN what it does on a link with neighbours: a link-local address, router solicitations,
 // and belief in whatever a packet of ours might look like. An interface without IPv6 has nothing to be quiet about.
@@ -100,6 +112,34 @@ func (d *device) quiet(sys sysctls) error {
 		}
 	}
 	return nil
+}
+
+// setIPv6 turns the device's IPv6 on, where new interfaces get none (conf/default/disable_ipv6), or off. One of an MTU below 1280 has none.
+func (d *device) setIPv6(on bool) error {
+	value := "1"
+	if on {
+		value = "0"
+	}
+	err := d.journal.set(confKey(d.name, "disable_ipv6"), value)
+	if !on && errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// first6 is an IPv6 address or route that want has on the TUN.
+func first6(want platform.HostConfig) (p netip.Prefix, ok bool) {
+	for _, a := range want.Addrs {
+		if a.Addr().Is6() {
+			return a, true
+		}
+	}
+	for _, r := range want.Routes {
+		if r.Link == 0 && r.Dst.Addr().Is6() {
+			return r.Dst, true
+		}
+	}
+	return p, false
 }
 
 // setAddrs gives the TUN the addresses that it lacks, and takes away those of ours that are no longer wanted.
@@ -152,6 +192,11 @@ func (h *Host) clearDevice(nl *netlink.Handle) error {
 	if d.brought {
 		if err := nl.LinkSetDown(link); err != nil {
 			errs = errors.Join(errs, fmt.Errorf("TUN %s: set down: %w", d.name, err))
+		}
+	}
+	if d.muted {
+		if err := nl.LinkSetMulticastOn(link); err != nil {
+			errs = errors.Join(errs, fmt.Errorf("TUN %s: turn multicast on: %w", d.name, err))
 		}
 	}
 	errs = errors.Join(errs, d.journal.undo(nil))

@@ -210,7 +210,7 @@ func TestForwardingControl(t *testing.T) {
 		tr := newTraffic(t)
 		sysctl(t, "net/ipv6/conf/all/forwarding", "1")
 		c := config()
-		c.Forward = nil
+		c.Forward, c.IPv6 = nil, true
 		must(t, newHost(t).Set(t.Context(), c))
 		tr.inject(t, "2001:db8:1::99", server, "spoofed")
 		tr.inject(t, clat6, "2001:db8:2::2", "to the LAN")
@@ -235,7 +235,7 @@ func TestForceForwardingIsOfTheInput(t *testing.T) {
 	nstest.Run(t, func(t *testing.T) {
 		tr := newTraffic(t)
 		c := config()
-		c.Forward = nil
+		c.Forward, c.IPv6 = nil, true
 		must(t, newHost(t).Set(t.Context(), c))
 		for _, iface := range []string{"clat0", "eth0"} {
 			sysctl(t, forceKey(iface), "1")

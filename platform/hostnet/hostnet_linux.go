@@ -23,11 +23,13 @@ type Host struct {
 	log       *slog.Logger
 	sys       sysctls
 	openTable func() (filterTable, error)
+	step      func() // between any two things that a process may be killed between
 
 	mu     sync.Mutex
 	tun    *device     // nil: no TUN is set up
 	fwd    *forwarding // nil: we forward nothing
 	routes routes
+	holes  blackholes
 }
 
 // New is a Host on which nothing is set yet.
@@ -35,7 +37,8 @@ func New(o Options) (*Host, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Host{log: o.Log, sys: procSys{"/proc/sys"}, openTable: openTable, routes: routes{}}, nil
+	return &Host{log: o.Log, sys: procSys{"/proc/sys"}, openTable: openTable, step: func() {}, routes: routes{},
+		holes: blackholes{file: o.Journal}}, nil
 }
 
 // Set makes the host as want says, and changes only what differs: twice is once. The zero value takes all of ours away and puts
@@ -46,16 +49,13 @@ func New(o Options) (*Host, error) {
 func (h *Host) Set(ctx context.Context, want platform.HostConfig) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	nl, err := open()
 	if err != nil {
-		return fmt.Errorf("configure the network: open a netlink socket: %w", err)
+		return err
 	}
 	defer nl.Close()
-	if err := nl.SetSocketTimeout(netlinkTimeout); err != nil {
-		return fmt.Errorf("configure the network: set netlink timeout: %w", err)
-	}
 	if want.TUN == "" {
-		if want.MTU != 0 || len(want.Addrs) > 0 || len(want.Routes) > 0 || want.IPv6 || want.Forward != nil {
+		if want.MTU != 0 || len(want.Addrs) > 0 || len(want.Routes) > 0 || want.IPv6 || want.Forward != nil || len(want.Blackhole) > 0 {
 			return oneLine(errors.New("configure the network: addresses, routes, IPv6 or forwarding asked for without a TUN"), h.clear(nl))
 		}
 		return oneLine(h.clear(nl))
@@ -66,14 +66,58 @@ func (h *Host) Set(ctx context.Context, want platform.HostConfig) error {
 	return nil
 }
 
+// Recover takes away what a run that was killed has left, by the journal: the routes that it names, as far as the kernel has them with
+// the type blackhole and our Protocol. Then the journal is empty. It comes before the first Set; again does no harm. A journal that
+// cannot be understood is renamed to NAME.unreadable with a line in the log, after all that looks like a prefix was taken from it.
+//
+// An error is about a route that could not be removed: the next Set or Recover tries again.
+func (h *Host) Recover(ctx context.Context) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("configure the network: %w", err)
+	}
+	h.readJournal()
+	if !h.leftover() {
+		return nil
+	}
+	nl, err := open()
+	if err != nil {
+		return err
+	}
+	defer nl.Close()
+	return oneLine(h.dropBlackholes(nl))
+}
+
+func open() (*netlink.Handle, error) {
+	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("configure the network: open a netlink socket: %w", err)
+	}
+	if err := nl.SetSocketTimeout(netlinkTimeout); err != nil {
+		nl.Close()
+		return nil, fmt.Errorf("configure the network: set netlink timeout: %w", err)
+	}
+	return nl, nil
+}
+
 // apply goes from what others notice least to what they notice most: an address before the routes that would use it, and packets
-// are forwarded before anything is routed to where they go.
+// are forwarded, or kept from being forwarded, before anything is routed to where they go.
 func (h *Host) apply(ctx context.Context, nl *netlink.Handle, want platform.HostConfig) error {
+	// Another path: the same IPv6 address may be routed to the TUN on one and a blackhole on the other, and the kernel takes one of them.
+	if h.tun != nil && h.tun.ipv6 != carriesIPv6(want) {
+		if err := h.clear(nl); err != nil {
+			return err
+		}
+	}
 	for _, step := range []func() error{
+		func() error { return h.addBlackholes(nl, want.Blackhole) },
 		func() error { return h.setDevice(nl, want) },
 		func() error { return h.setForward(nl, want.TUN, want.Forward) },
 		func() error { return h.routes.set(nl, h.tun.index, want.Routes) },
+		func() error { return h.dropBlackholes(nl) },
 	} {
+		h.step()
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("configure the network: %w", err)
 		}
@@ -90,7 +134,12 @@ func (h *Host) clear(nl *netlink.Handle) error {
 	if h.tun != nil {
 		tun = h.tun.index
 	}
-	return errors.Join(h.routes.set(nl, tun, nil), h.clearForward(nl), h.clearDevice(nl))
+	errs := h.routes.set(nl, tun, nil)
+	h.step()
+	errs = errors.Join(errs, h.clearForward(nl), h.clearDevice(nl))
+	h.step()
+	h.holes.want = nil
+	return errors.Join(errs, h.dropBlackholes(nl))
 }
 
 // line is several errors in one line.

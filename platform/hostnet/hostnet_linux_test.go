@@ -20,7 +20,7 @@ func TestSet(t *testing.T) {
 	nstest.Run(t, func(t *testing.T) {
 		newLab(t)
 		const common = `addr clat0 100.64.46.4/32 scope 0 flags 0x280
-link 4 clat0 mtu 1492 flags up|pointtopoint|multicast|running
+link 4 clat0 mtu 1492 flags up|pointtopoint|running
 route table 254 0.0.0.0/0 via <nil> dev 4 type 1 protocol 46 metric 2000000 mtu 1472
 route table 254 2001:db8:1::46/128 via <nil> dev 4 type 1 protocol 46 metric 1024 mtu 0
 `
@@ -157,6 +157,10 @@ func TestSetFails(t *testing.T) {
 			"no CLAT":         func(c *platform.HostConfig) { c.Forward.CLAT = nil },
 			"PREF64 is IPv4":  func(c *platform.HostConfig) { c.Forward.PREF64[0] = netip.MustParsePrefix("192.0.2.0/24") },
 			"route to no dst": func(c *platform.HostConfig) { c.Routes[0].Dst = netip.Prefix{} },
+			"route6, no IPv6": func(c *platform.HostConfig) { c.Forward = nil },
+			"addr6, no IPv6":  func(c *platform.HostConfig) { c.Forward, c.Addrs, c.Routes = nil, blackholes6(clat6), nil },
+			"blackhole IPv4":  func(c *platform.HostConfig) { c.Blackhole = []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")} },
+			"blackhole wide":  func(c *platform.HostConfig) { c.Blackhole = []netip.Prefix{netip.MustParsePrefix(clat6 + "/64")} },
 		} {
 			c := config()
 			change(&c)

@@ -38,6 +38,7 @@ func TestDump(t *testing.T) {
 	addr := netip.MustParsePrefix("2001:db8::1/64")
 	route := Route{Dst: netip.MustParsePrefix("198.51.100.0/24"), Via: netip.MustParseAddr("192.0.2.2"), MTU: 1280, Metric: 9}
 	table := &netlink.Route{Dst: ipNet(netip.MustParsePrefix("203.0.113.0/24")), LinkIndex: index, Table: 77, Protocol: 46}
+	blackhole := &netlink.Route{Dst: ipNet(netip.MustParsePrefix("2001:db8::46/128")), Type: unix.RTN_BLACKHOLE, Protocol: 46}
 	rule := netlink.NewRule()
 	rule.Table, rule.Priority, rule.Family = 77, 500, netlink.FAMILY_V6
 	fixed := &netlink.Neigh{LinkIndex: index, IP: net.ParseIP("192.0.2.9"), HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 9}, State: unix.NUD_PERMANENT}
@@ -65,6 +66,8 @@ func TestDump(t *testing.T) {
 			func() error { return n.AddRoute(route) }, func() error { return n.DelRoute(route) }},
 		{"table", "route 203.0.113.0/24 table 77 type 1 protocol 46",
 			func() error { return nl.RouteAdd(table) }, func() error { return nl.RouteDel(table) }},
+		{"blackhole", "route 2001:db8::46/128 table 254 type 6 protocol 46 metric 1024",
+			func() error { return nl.RouteAdd(blackhole) }, func() error { return nl.RouteDel(blackhole) }},
 		{"rule", "rule family 10 ip rule 500: from all to all table 77",
 			func() error { return nl.RuleAdd(rule) }, func() error { return nl.RuleDel(rule) }},
 		{"neighbour", "neighbour 192.0.2.9 dev eth0 address 02:00:00:00:00:09",
