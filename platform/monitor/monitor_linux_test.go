@@ -36,13 +36,17 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// eth0 --- peer0 (other namespace); tun0; down0 --- peer1 (a third)
+// eth0 --- peer0 (other namespace); tun0; quiet0 --- peer2 (a third); down0 --- peer1 (a fourth)
 func TestSnapshot(t *testing.T) {
 	nstest.Run(t, func(t *testing.T) {
 		nstest.Veth(t, "eth0", "peer0", nstest.New(t))
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name = "tun0"
 		must(t, netlink.LinkAdd(&netlink.Tuntap{LinkAttrs: attrs, Mode: netlink.TUNTAP_MODE_TUN}))
+		nstest.Veth(t, "quiet0", "peer2", nstest.New(t))
+		quiet0, err := netlink.LinkByName("quiet0")
+		must(t, err)
+		must(t, netlink.LinkSetARPOff(quiet0)) // Ethernet, with an address, and nobody is asked
 		nstest.Veth(t, "down0", "peer1", nstest.New(t))
 		down0, err := netlink.LinkByName("down0")
 		must(t, err)
@@ -61,6 +65,8 @@ func TestSnapshot(t *testing.T) {
 		deprecated := &netlink.Addr{IPNet: &net.IPNet{IP: net.ParseIP("2001:db8::3"), Mask: net.CIDRMask(64, 128)},
 			Flags: unix.IFA_F_NODAD, ValidLft: 3600, PreferedLft: 0}
 		must(t, netlink.AddrAdd(eth0, deprecated))
+		must(t, netlink.LinkSetHardwareAddr(eth0, net.HardwareAddr{2, 0, 0, 0, 0, 1}))
+		must(t, netlink.LinkSetHardwareAddr(down0, net.HardwareAddr{2, 0, 0, 0, 0, 2}))
 		must(t, netlink.RouteAdd(&netlink.Route{Dst: &net.IPNet{IP: net.IPv4zero, Mask: net.CIDRMask(0, 32)}, Priority: 99,
 			MultiPath: []*netlink.NexthopInfo{{LinkIndex: index, Gw: net.IPv4(192, 0, 2, 3)}, {LinkIndex: index, Gw: net.IPv4(192, 0, 2, 4)}}}))
 		must(t, netlink.RouteAdd(&netlink.Route{Dst: &net.IPNet{IP: net.IPv4zero, Mask: net.CIDRMask(0, 32)}, Priority: 100, LinkIndex: index,
@@ -77,9 +83,10 @@ func TestSnapshot(t *testing.T) {
 
 		for _, want := range []platform.Link{
 			{Name: "lo", MTU: 65536, MTU6: 65536, Up: true},
-			{Name: "eth0", MTU: 1500, MTU6: 1400, Up: true, L2: true},
+			{Name: "eth0", MTU: 1500, MTU6: 1400, Up: true, L2: true, Hardware: "02:00:00:00:00:01"},
 			{Name: "tun0", MTU: 1500, MTU6: 1500},
-			{Name: "down0", MTU: 1500, MTU6: 1500, L2: true},
+			{Name: "down0", MTU: 1500, MTU6: 1500, L2: true, Hardware: "02:00:00:00:00:02"},
+			{Name: "quiet0", MTU: 1500, MTU6: 1500, Up: true},
 		} {
 			got, ok := s.LinkByName(want.Name)
 			want.Index = got.Index
@@ -112,8 +119,8 @@ func TestSnapshot(t *testing.T) {
 			}
 		}
 		want := []platform.Address{
-			{Link: index, Prefix: prefix("192.0.2.1/24")},
-			{Link: index, Prefix: prefix("2001:db8::1/64")},
+			{Link: index, Prefix: prefix("192.0.2.1/24"), Permanent: true},
+			{Link: index, Prefix: prefix("2001:db8::1/64"), Permanent: true},
 			{Link: index, Prefix: prefix("2001:db8::3/64"), Deprecated: true},
 		}
 		if diff := cmpDiff(want, got); diff != "" {
@@ -289,8 +296,12 @@ func TestWatch(t *testing.T) {
 			{"IPv6 address", func() error { return nstest.AddAddr("eth0", "2001:db8::1/64") }},
 			{"IPv4 route", func() error { return nstest.AddRoute("eth0", "198.51.100.0/24", "192.0.2.2", 0, 0) }},
 			{"IPv6 route", func() error { return nstest.AddRoute("eth0", "2001:db8:1::/64", "2001:db8::2", 0, 0) }},
+			{"IPv4 rule", func() error { return addRule(netlink.FAMILY_V4) }},
+			{"IPv6 rule", func() error { return addRule(netlink.FAMILY_V6) }},
 			{"IPv4 forwarding", func() error { return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0) }},
 			{"IPv6 forwarding", func() error { return os.WriteFile("/proc/sys/net/ipv6/conf/all/forwarding", []byte("1"), 0) }},
+			{"IPv6 forwarding off", func() error { return os.WriteFile("/proc/sys/net/ipv6/conf/all/forwarding", []byte("0"), 0) }},
+			{"IPv6 forwarding of one link", forceForwarding},
 			{"MTU", func() error { return netlink.LinkSetMTU(link, 1400) }},
 			{"link down", func() error { return netlink.LinkSetDown(link) }},
 			{"link up", func() error { return netlink.LinkSetUp(link) }},
@@ -305,6 +316,21 @@ func TestWatch(t *testing.T) {
 			t.Errorf("watch: %v", err)
 		}
 	})
+}
+
+func addRule(family int) error {
+	r := netlink.NewRule()
+	r.Family, r.Priority, r.Table = family, 100, 100
+	return netlink.RuleAdd(r)
+}
+
+// forceForwarding changes something else where the kernel has no such switch: before Linux 6.17.
+func forceForwarding() error {
+	err := os.WriteFile("/proc/sys/net/ipv6/conf/eth0/force_forwarding", []byte("1"), 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return os.WriteFile("/proc/sys/net/ipv6/conf/eth0/forwarding", []byte("1"), 0)
+	}
+	return err
 }
 
 // A flood that overflows the socket knocks, and does not end the watch.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -39,8 +40,8 @@ func New(log *slog.Logger) (*Monitor, error) {
 }
 
 // Snapshot reads the host: all links, their addresses, and of the main table's unicast routes the default ones (also in halves) and
-// those that share addresses with one of interest, at most 4096 of the latter; which links routes lead to at all; and whether it forwards.
-// The routes of a large table are read one by one and not kept.
+// those that share addresses with one of interest, at most 4096 of the latter; which links routes lead to at all; where it reaches IPv4, by at most
+// 65,536 routes of all tables; and whether it forwards. The routes of a large table are read one by one and not kept.
 func (m *Monitor) Snapshot(ctx context.Context, interest ...netip.Prefix) (platform.Snapshot, error) {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
@@ -110,15 +111,29 @@ func (r reader) links(s *platform.Snapshot) error {
 	for _, l := range links {
 		a := l.Attrs()
 		s.Links = append(s.Links, platform.Link{
-			Index: a.Index,
-			Name:  a.Name,
-			MTU:   a.MTU,
-			MTU6:  mtu6(a.Name, a.MTU),
-			Up:    a.RawFlags&unix.IFF_UP != 0 && a.RawFlags&unix.IFF_RUNNING != 0, // RUNNING: carrier, and authenticated where that is asked for
-			L2:    len(a.HardwareAddr) > 0 && a.RawFlags&(unix.IFF_LOOPBACK|unix.IFF_POINTOPOINT|unix.IFF_NOARP) == 0,
+			Index:    a.Index,
+			Name:     a.Name,
+			MTU:      a.MTU,
+			MTU6:     mtu6(a.Name, a.MTU),
+			Up:       a.RawFlags&unix.IFF_UP != 0 && a.RawFlags&unix.IFF_RUNNING != 0, // RUNNING: carrier, and authenticated where that is asked for
+			L2:       hasNeighbours(a),
+			Hardware: hardware(a),
 		})
 	}
 	return nil
+}
+
+// hasNeighbours says whether what is sent by the link needs the link-layer address of a neighbour.
+func hasNeighbours(a *netlink.LinkAttrs) bool {
+	return len(a.HardwareAddr) > 0 && a.RawFlags&(unix.IFF_LOOPBACK|unix.IFF_POINTOPOINT|unix.IFF_NOARP) == 0
+}
+
+// hardware is the link's own address among Ethernet neighbours.
+func hardware(a *netlink.LinkAttrs) string {
+	if a.EncapType != "ether" || len(a.HardwareAddr) != 6 || !hasNeighbours(a) {
+		return ""
+	}
+	return a.HardwareAddr.String()
 }
 
 // mtu6 is the IPv6 MTU of an interface: the kernel keeps there what a Router Advertisement said (RFC 4861, 6.3.4).
@@ -140,6 +155,8 @@ func isOn(file string) bool {
 	return err == nil && strings.TrimSpace(string(b)) != "0"
 }
 
+// addrs reads addresses. Temporary ones (RFC 8981) are made beside those of announced prefixes alone, which is what tells an address that was
+// autoconfigured. The kernel marks so those that it makes, systemd-networkd its own too, and NetworkManager its own where it wants temporary ones.
 func (r reader) addrs(s *platform.Snapshot) error {
 	addrs, err := r.handle.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {
@@ -156,6 +173,8 @@ func (r reader) addrs(s *platform.Snapshot) error {
 			// An optimistic address may be used while its uniqueness is tested (RFC 4429); one that failed the test may not.
 			Tentative:  a.Flags&unix.IFA_F_DADFAILED != 0 || a.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_OPTIMISTIC) == unix.IFA_F_TENTATIVE,
 			Deprecated: a.Flags&unix.IFA_F_DEPRECATED != 0,
+			Permanent:  a.Flags&unix.IFA_F_PERMANENT != 0 || uint32(a.ValidLft) == math.MaxUint32,
+			Autoconf:   p.Addr().Is6() && a.Flags&(unix.IFA_F_MANAGETEMPADDR|unix.IFA_F_TEMPORARY) != 0,
 		})
 	}
 	return nil
@@ -164,13 +183,20 @@ func (r reader) addrs(s *platform.Snapshot) error {
 func (r reader) routes(ctx context.Context, s *platform.Snapshot, family int, interest []netip.Prefix) error {
 	kept, over := 0, 0
 	routed := map[int]bool{}
-	filter := &netlink.Route{Table: unix.RT_TABLE_MAIN, Type: unix.RTN_UNICAST}
-	err := r.handle.RouteListFilteredIter(family, filter, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_TYPE, func(route netlink.Route) bool {
+	var reached reach
+	allTables := &netlink.Route{Table: unix.RT_TABLE_UNSPEC} // which the kernel tells anyway
+	err := r.handle.RouteListFilteredIter(family, allTables, netlink.RT_FILTER_TABLE, func(route netlink.Route) bool {
 		dst, ok := destination(family, route.Dst)
-		if ok && !dst.Addr().IsLinkLocalUnicast() {
-			note(routed, &route)
+		if ok && family == netlink.FAMILY_V4 && (route.Type == unix.RTN_UNICAST || route.Type == unix.RTN_LOCAL) {
+			eachLink(&route, func(link int) { reached.add(dst, link) })
 		}
-		if !ok || !relevant(dst, interest) {
+		if !ok || route.Table != unix.RT_TABLE_MAIN || route.Type != unix.RTN_UNICAST {
+			return ctx.Err() == nil
+		}
+		if !dst.Addr().IsLinkLocalUnicast() {
+			eachLink(&route, func(link int) { routed[link] = true })
+		}
+		if !relevant(dst, interest) {
 			return ctx.Err() == nil
 		}
 		if !isDefault(dst) {
@@ -189,19 +215,25 @@ func (r reader) routes(ctx context.Context, s *platform.Snapshot, family int, in
 	for link := range routed {
 		s.Routed = append(s.Routed, link)
 	}
+	if family == netlink.FAMILY_V4 {
+		s.Routes4 = reached.routes()
+	}
 	if over > 0 {
 		r.log.Warn("more routes than are looked at", "limit", maxRoutes, "left out", over)
+	}
+	if reached.over {
+		r.log.Warn("more IPv4 routes than are looked at for local sources: the longest prefixes are left out", "limit", maxReach)
 	}
 	return ctx.Err()
 }
 
-// note marks the links that the route leads to.
-func note(routed map[int]bool, r *netlink.Route) {
+// eachLink calls f with each link that the route leads to.
+func eachLink(r *netlink.Route, f func(link int)) {
 	if len(r.MultiPath) == 0 {
-		routed[r.LinkIndex] = true
+		f(r.LinkIndex)
 	}
 	for _, h := range r.MultiPath {
-		routed[h.LinkIndex] = true
+		f(h.LinkIndex)
 	}
 }
 
