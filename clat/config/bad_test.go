@@ -31,9 +31,9 @@ var bad = []struct{ text, want string }{
 	{"pref64.\"a\\nb\" = 1", `1: pref64."a\nb": unknown key: [pref64] has prefixes, sources`},
 	{"[intreface]\nname = 1\n[zzz]\nx = 1", `
 1: [intreface]: unknown table: did you mean [interface]?
-3: [zzz]: unknown table: there are [interface], [pref64], [address], [translate] and [[map]]`},
+3: [zzz]: unknown table: there are [interface], [pref64], [address], [probe], [translate] and [[map]]`},
 	{"[[interface]]\nname = 1", "1: [[interface]]: is one table: write [interface]"},
-	{"[[zzz]]", "1: [[zzz]]: unknown table: there are [interface], [pref64], [address], [translate] and [[map]]"},
+	{"[[zzz]]", "1: [[zzz]]: unknown table: there are [interface], [pref64], [address], [probe], [translate] and [[map]]"},
 	{"[interface.name]", "1: [interface.name]: is no table but a key: write interface.name = ... above all tables"},
 	{"interface = 'clat0'", "1: interface: is a table: write [interface], and its keys below"},
 
@@ -53,7 +53,15 @@ var bad = []struct{ text, want string }{
 
 	// Words and numbers.
 	{"mode = 'atuo'", `1: mode: "atuo": is not one of auto, on, off, force`},
-	{"path = 'packet'", `1: path: "packet": is not one of auto, kernel`},
+	{"path = 'relay'", `1: path: "relay": is not one of auto, packet, kernel`},
+	{"address.dad = 'never'", `1: address.dad: "never": is not one of normal, optimistic`},
+	{"probe.targets = ['192.0.0.170']", `1: probe.targets: "192.0.0.170": is an address of ipv4only.arpa, which no host has (RFC 7050, 2.2)`},
+	{"probe.targets = ['192.0.0.171']", `1: probe.targets: "192.0.0.171": is an address of ipv4only.arpa, which no host has (RFC 7050, 2.2)`},
+	{"probe.targets = ['127.0.0.1']", `1: probe.targets: "127.0.0.1": lies in 127.0.0.0/8, which is loopback`},
+	{"path = 'packet'\ninterface.ipv4 = ''\npref64.prefixes = ['2001:db8:64::/96']", `1: path: "packet": does not go with interface.ipv4 "" ` +
+		"(u.toml:2): what a plain translator translates is routed to it and from it, by the kernel"},
+	{"address = {ipv6 = '2001:db8::46', checksum-neutral = true}", `1: address.checksum-neutral: true: does not go with address.ipv6 ` +
+		`"2001:db8::46" (u.toml:1): an address that is given is used as it is: leave one of them out`},
 	{"inbound = 'none'", `1: inbound: "none": is not one of replies, all`},
 	{"translate.icmp-fragments = 'pass'", `1: translate.icmp-fragments: "pass": is not one of reassemble, drop`},
 	{"translate.wkp-non-global = 'drop'", `1: translate.wkp-non-global: "drop": is not one of translate, reject`},
@@ -286,7 +294,7 @@ func TestParseBadFlag(t *testing.T) {
 			flags: []Flag{{"path", []string{"x"}}, {"mode", []string{"on"}}},
 			want: `u.toml:1: mode: "x": is not one of auto, on, off, force
 u.toml:2: foo: unknown key: outside of tables there are mode, uplink, path, inbound
---path: "x": is not one of auto, kernel`,
+--path: "x": is not one of auto, packet, kernel`,
 		},
 		{
 			text:  "\npref64.prefixes = ['2001:db8:64::/96']",

@@ -92,6 +92,9 @@ func (b *builder) checkRouter() {
 	if c.Uplink != "" {
 		b.conflict(ref{key: "uplink"}, ipv4, "a plain translator has none: the routes of this host say what goes where")
 	}
+	if c.Path == PathPacket {
+		b.conflict(ref{key: "path"}, ipv4, "what a plain translator translates is routed to it and from it, by the kernel")
+	}
 	if c.Inbound == InboundReplies {
 		b.conflict(ref{key: "inbound"}, ipv4, "a plain translator filters nothing: leave it empty, and let the firewall of this host do it")
 	}
@@ -132,6 +135,9 @@ func (b *builder) checkAddress() {
 	if c.Address.IPv6.IsSingleIP() && !c.Interface.IPv4.IsSingleIP() && !c.Router() {
 		b.conflict(own, ref{key: "interface.ipv4"},
 			"one address cannot stand for many: write a prefix of length 32, 40, 48, 56, 64 or 96 (RFC 6052, 2.2)")
+	}
+	if c.Address.ChecksumNeutral && c.Address.IPv6.IsValid() {
+		b.conflict(ref{key: "address.checksum-neutral"}, own, "an address that is given is used as it is: leave one of them out")
 	}
 	for i, p := range c.PREF64.Prefixes {
 		switch nat64 := p.Prefix(); {

@@ -28,6 +28,7 @@ type Config struct {
 	Interface Interface
 	PREF64    PREF64
 	Address   Address
+	Probe     Probe
 	Maps      []Map
 	Translate Translate
 }
@@ -69,7 +70,8 @@ const (
 type Path string
 
 const (
-	PathAuto   Path = "auto"   // the best that this version has
+	PathAuto   Path = "auto"   // packet for a host, kernel for what is routed to it
+	PathPacket Path = "packet" // by packet sockets, as an IPv6 node of its own on the uplink
 	PathKernel Path = "kernel" // back into the TUN, and the kernel routes them
 )
 
@@ -116,10 +118,25 @@ const (
 	SourceDNS        Source = "dns"        // RFC 7050
 )
 
-// Address is the IPv6 side of the translator: what is routed to this host for it.
+// Address is the IPv6 side of the translator.
 type Address struct {
-	IPv6     netip.Prefix // /128: stands for the host's IPv4 address; shorter: see Embedding. The zero value is none
-	SelfIPv6 netip.Addr   // as configured, else the zero value; see Config.SelfIPv6
+	IPv6            netip.Prefix // /128: stands for the host's IPv4 address; shorter: see Embedding. The zero value: one is made
+	SelfIPv6        netip.Addr   // as configured, else the zero value; see Config.SelfIPv6
+	DAD             DAD
+	ChecksumNeutral bool // of the address that is made: translation leaves transport checksums as they are
+}
+
+// DAD is how duplicate address detection is done.
+type DAD string
+
+const (
+	DADNormal     DAD = "normal"     // before the address is used (RFC 4862, 5.4)
+	DADOptimistic DAD = "optimistic" // at the same time, for an address that was ours within the last day (RFC 4429)
+)
+
+// Probe is how the NAT64 is watched.
+type Probe struct {
+	Targets []netip.Addr // IPv4 addresses behind it; none: nobody is asked
 }
 
 // Embedding is the prefix behind which the IPv4 addresses of interface.ipv4 stand (RFC 6052, 2.2); false where address.ipv6 is a

@@ -30,7 +30,8 @@ func TestDefault(t *testing.T) {
 			Metric:       2000000,
 			DefaultRoute: true,
 		},
-		PREF64: PREF64{Sources: []Source{SourceConfigured, SourceDNS}},
+		PREF64:  PREF64{Sources: []Source{SourceConfigured, SourceDNS}},
+		Address: Address{DAD: DADNormal},
 		Translate: Translate{
 			WKPNonGlobal:       ActionTranslate,
 			Hairpin:            true,

@@ -77,8 +77,8 @@ var keys = []key{
 		word(func(c *Config) *Mode { return &c.Mode }, ModeAuto, ModeOn, ModeOff, ModeForce)),
 	scalar("uplink", "", "interface that faces the NAT64; empty: the one with the IPv6 route to it",
 		optional(interfaceName, func(c *Config) *string { return &c.Uplink })),
-	scalar("path", "auto", "how packets get to the uplink: auto, kernel (the kernel routes them)",
-		word(func(c *Config) *Path { return &c.Path }, PathAuto, PathKernel)),
+	scalar("path", "auto", "how packets get to the uplink: auto, packet (by packet sockets, past the kernel), kernel (which routes them)",
+		word(func(c *Config) *Path { return &c.Path }, PathAuto, PathPacket, PathKernel)),
 	scalar("inbound", "", "what may come in: replies, all (also what was not asked for); empty: replies, or all for clients",
 		optional(inbound, func(c *Config) *Inbound { return &c.Inbound })),
 
@@ -102,10 +102,17 @@ var keys = []key{
 	list("pref64.sources", "configured,dns", "where NAT64 prefixes come from: configured (pref64.prefixes), dns (RFC 7050)",
 		appendTo(source, func(c *Config) *[]Source { return &c.PREF64.Sources })),
 
-	scalar("address.ipv6", "", "IPv6 address or prefix, routed to this host, that stands for interface.ipv4",
+	scalar("address.ipv6", "", "IPv6 address or prefix that stands for interface.ipv4; empty: one of the uplink's prefix is made",
 		optional(ownPrefix6, func(c *Config) *netip.Prefix { return &c.Address.IPv6 })),
 	scalar("address.self-ipv6", "", "IPv6 source of the translator's own ICMPv6 errors; empty: from address.ipv6, else pref64.prefixes",
 		optional(selfAddr6, func(c *Config) *netip.Addr { return &c.Address.SelfIPv6 })),
+	scalar("address.dad", "normal", "duplicate address detection: normal (before use), optimistic (while an address of the last day is in use)",
+		word(func(c *Config) *DAD { return &c.Address.DAD }, DADNormal, DADOptimistic)),
+	boolean("address.checksum-neutral", "false", "whether the address that is made leaves transport checksums as they are",
+		func(c *Config) *bool { return &c.Address.ChecksumNeutral }),
+
+	list("probe.targets", "", "IPv4 address that is pinged now and then, to see whether the NAT64 works",
+		appendTo(probeTarget, func(c *Config) *[]netip.Addr { return &c.Probe.Targets })),
 
 	list(mapKey, "", "explicit address mapping IPV4=IPV6, addresses or prefixes (RFC 7757)",
 		appendTo(parseMap, func(c *Config) *[]Map { return &c.Maps })),

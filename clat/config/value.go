@@ -126,6 +126,17 @@ func wordOrNumber(text, word, span string, least, most int) (n int, isNumber boo
 
 func inbound(text string) (Inbound, error) { return oneOf(Inbound(text), InboundReplies, InboundAll) }
 
+// probeTarget reads the address of a host that may be asked. The two of ipv4only.arpa are never (RFC 7050, 3.1 and 7.3): no host has them.
+func probeTarget(text string) (netip.Addr, error) {
+	a, err := hostAddr4(text)
+	if err == nil && (a == arpa4[0] || a == arpa4[1]) {
+		err = errors.New("is an address of ipv4only.arpa, which no host has (RFC 7050, 2.2)")
+	}
+	return a, err
+}
+
+var arpa4 = [...]netip.Addr{netip.AddrFrom4([4]byte{192, 0, 0, 170}), netip.AddrFrom4([4]byte{192, 0, 0, 171})}
+
 func source(text string) (Source, error) { return oneOf(Source(text), SourceConfigured, SourceDNS) }
 
 // interfaceName takes what Linux takes as the name of an interface, but no template ("%d"), and neither of the names that mean

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"uclat/clat"
 	"uclat/clat/config"
@@ -18,6 +19,13 @@ type Input struct {
 	Config *config.Config
 	Host   platform.Snapshot
 	PREF64 []discovery.Known // what holds now, best first
+
+	// For an address of our own.
+	Now       time.Time
+	Announced []discovery.Announced   // by routers, what holds now
+	Heard     map[int]discovery.Heard // whether there are any, by the index of the link
+	Secret    [32]byte                // what makes our addresses ours (RFC 7217, 5)
+	Trials    []Trial
 }
 
 // Interests are the addresses whose routes Decide looks at, beside default routes: ours, and those behind which the PLAT is. A snapshot
@@ -46,14 +54,26 @@ type Plan struct {
 
 	Warnings []string // what will probably not work, and what to do; one line each
 
-	// The rest is valid when On is set.
+	// What the uplink has to hold on path packet, also before On is set: the addresses that are tried, and then the one in use.
+	Try []Hold
+
+	// The rest is valid when On or Try is set.
+	Path    config.Path // empty for a Router
+	PathWhy string      // why that one, as the end of a sentence
+
 	Uplink platform.Link    // the zero value for a Router
 	PREF64 []pref64.Prefix  // the first is used to make addresses, each is accepted; a Router may have none
 	Source discovery.Source // of the first, and
 	Origin string           // who said so: a resolver; empty for the configuration
 	MTU6   int              // octets, of an IPv6 packet on the uplink, or of what the IPv6 side of a Router takes
 	MTU4   int              // octets, of an IPv4 packet that the IPv4 side takes
+	Ours   netip.Prefix     // IPv6 addresses that stand for interface.ipv4; none for a Router
+	Self6  netip.Addr       // source of the translator's ICMPv6 errors
+	Use    netip.Addr       // on path packet, the one of Try that is in use
 	Host   platform.HostConfig
+
+	// Elsewhere are IPv4 addresses that this host reaches elsewhere than through the NAT64: nothing that comes from there may claim them.
+	Elsewhere []netip.Prefix
 }
 
 // maxMTU6 is the most that the translator takes, in octets: the greatest IPv4 packet.
@@ -80,6 +100,7 @@ func Decide(in Input) Plan {
 	if !uplink.Up {
 		return p
 	}
+	path, because := pathOf(in, uplink)
 	if !hasGlobalAddress(&in.Host, c.Interface.Name) {
 		return Plan{Code: "no-ipv6-address", Why: "waiting: no interface has a global IPv6 address yet"}
 	}
@@ -94,7 +115,12 @@ func Decide(in Input) Plan {
 		return Plan{Code: "mtu", Wrong: true, Why: fmt.Sprintf("off: %s takes %d octets, and IPv6 needs %d: raise its MTU",
 			uplink.Name, mtu, clat.MinMTU6)}
 	}
-	return on(in, uplink, min(mtu, maxMTU6), unusable)
+	p = through(in, uplink, min(mtu, maxMTU6))
+	p.Warnings, p.Path, p.PathWhy = unusable, path, because
+	if path == config.PathPacket {
+		return packet(in, p)
+	}
+	return kernel(in, p)
 }
 
 // keepUsable takes out of PREF64 what was learned and overlaps with our own addresses, and says so. The configuration is checked for
@@ -114,9 +140,10 @@ func (in *Input) keepUsable() (warnings []string) {
 	return warnings
 }
 
-func on(in Input, uplink platform.Link, mtu int, warnings []string) Plan {
+// through is what both paths have in common.
+func through(in Input, uplink platform.Link, mtu int) Plan {
 	c, best := in.Config, in.PREF64[0]
-	p := Plan{On: true, Code: "on", Uplink: uplink, Source: best.Source, Origin: best.Origin, MTU6: mtu, MTU4: mtu4(c, mtu), Warnings: warnings}
+	p := Plan{Uplink: uplink, Source: best.Source, Origin: best.Origin, MTU6: mtu, MTU4: mtu4(c, mtu), Elsewhere: elsewhere(in)}
 	for _, k := range in.PREF64 {
 		p.PREF64 = append(p.PREF64, k.Prefix)
 	}
@@ -124,16 +151,36 @@ func on(in Input, uplink platform.Link, mtu int, warnings []string) Plan {
 	if best.Source == discovery.DNS {
 		from = "from " + best.Origin + " by RFC 7050"
 	}
-	as := CLAT(c).String()
-	if ours := CLAT(c); ours.IsSingleIP() {
-		as = ours.Addr().String()
+	p.Why = fmt.Sprintf("IPv4 through %s, PREF64 %v (%s)", uplink.Name, best.Prefix, from)
+	return p
+}
+
+// elsewhere are the IPv4 prefixes that lead to other interfaces than ours.
+func elsewhere(in Input) (p []netip.Prefix) {
+	for _, r := range in.Host.Routes4 {
+		if l, _ := in.Host.Link(r.Link); l.Name != in.Config.Interface.Name {
+			p = append(p, r.Dst)
+		}
 	}
-	p.Why = fmt.Sprintf("on: IPv4 through %s, PREF64 %v (%s), as %s", uplink.Name, best.Prefix, from, as)
-	if link, ok := onLink(in, uplink); ok {
+	slices.SortFunc(p, netip.Prefix.Compare)
+	return slices.Compact(p)
+}
+
+// kernel is the plan for path kernel.
+func kernel(in Input, p Plan) Plan {
+	c := in.Config
+	if !c.Address.IPv6.IsValid() {
+		return Plan{Code: "no-address", Wrong: true, Why: "off: address.ipv6 is not set, and path kernel needs an IPv6 address or prefix that is routed " +
+			"to this host: set it, or leave path = \"auto\""}
+	}
+	p.On, p.Code, p.Ours, p.Self6 = true, "on", CLAT(c), c.SelfIPv6()
+	p.Why = fmt.Sprintf("on: %s, as %s", p.Why, shortPrefix(p.Ours))
+	if link, ok := onLink(in, p.Uplink); ok {
 		p.Warnings = append(p.Warnings, fmt.Sprintf("address.ipv6 = %v lies in %v, which is on-link at %s: the router asks there who has it, and "+
-			"nobody answers; use an address that is routed to this host%s", c.Address.IPv6, link, uplink.Name, by(&in.Host, uplink)))
+			"nobody answers; use path = \"packet\", or an address that is routed to this host%s", c.Address.IPv6, link, p.Uplink.Name,
+			by(&in.Host, p.Uplink)))
 	}
-	p.Host = hostConfig(c, uplink, p)
+	p.Host = hostConfig(c, p.Uplink, p)
 	return p
 }
 
@@ -201,11 +248,20 @@ func findUplink(in Input) (platform.Link, Plan) {
 			return waiting("%s (uplink) is down", c.Uplink)
 		}
 	}
+	// A VPN may have the better route, but the NAT64 is that of the network: on path packet, which does not go by the kernel's choice, links
+	// with neighbours come first.
+	ownRoute := c.Path == config.PathPacket || c.Path == config.PathAuto && !c.Address.IPv6.IsValid()
 	var best platform.Route
 	var uplink platform.Link
 	for _, r := range h.Routes {
 		l, ok := h.Link(r.Link)
 		if !ok || !l.Up || l.Name == c.Interface.Name || c.Uplink != "" && l.Name != c.Uplink || !leadsToPLAT(r, in.PREF64) {
+			continue
+		}
+		if ownRoute && uplink.Up && uplink.L2 != l.L2 {
+			if l.L2 {
+				best, uplink = r, l
+			}
 			continue
 		}
 		// As the kernel chooses: the longest prefix, then the lowest metric.

@@ -52,11 +52,12 @@ type contender struct {
 	start  func(b *testing.B, client *netlab.Node) *exec.Cmd // nil: nothing to start
 }
 
-// BenchmarkThroughput prints the median of several interleaved rounds, and what the program reaches of TAYGA's and of native IPv6's.
+// BenchmarkThroughput prints the median of several interleaved rounds, and what the program reaches on either path of TAYGA's and of native IPv6's.
 // Run it with -benchtime 1x: it measures by its own clock.
 func BenchmarkThroughput(b *testing.B) {
 	peers.NeedRoot(b)
-	contenders := []contender{{"native IPv6", target6, nil}, {"TAYGA", target4, startTAYGA}, {"uclat", target4, startUclat(b)}}
+	contenders := []contender{{"native IPv6", target6, nil}, {"TAYGA", target4, startTAYGA}, {"kernel", target4, startUclat(b, "kernel")},
+		{"packet", target4, startUclat(b, "packet")}}
 	tests := []struct {
 		name string
 		args []string
@@ -82,7 +83,9 @@ func BenchmarkThroughput(b *testing.B) {
 			fmt.Printf("   %s %6.2f (%5.2f, %4.2f)", c.name, m, m/tayga, m/native)
 		}
 		fmt.Println()
-		b.ReportMetric(median(got["uclat"], i)/tayga, strings.ReplaceAll(strings.ReplaceAll(t.name, ", ", "-"), " ", "-")+"-x-TAYGA")
+		for _, path := range []string{"kernel", "packet"} {
+			b.ReportMetric(median(got[path], i)/tayga, strings.ReplaceAll(strings.ReplaceAll(t.name, ", ", "-"), " ", "-")+"-"+path+"-x-TAYGA")
+		}
 	}
 }
 
@@ -137,7 +140,8 @@ func measure(b *testing.B, c contender, f func(iperf func(args ...string) float6
 	})
 }
 
-func startUclat(b *testing.B) func(*testing.B, *netlab.Node) *exec.Cmd {
+// startUclat starts the program on a path. Its address is routed to the client on both, so that the network is the same.
+func startUclat(b *testing.B, on string) func(*testing.B, *netlab.Node) *exec.Cmd {
 	path := filepath.Join(b.TempDir(), "uclat")
 	build := exec.Command("go", "build", "-trimpath", "-o", path, "./cmd/uclat")
 	build.Dir = peers.Root()
@@ -145,8 +149,8 @@ func startUclat(b *testing.B) func(*testing.B, *netlab.Node) *exec.Cmd {
 		b.Fatalf("building the program: %v\n%s", err, out)
 	}
 	return func(b *testing.B, client *netlab.Node) *exec.Cmd {
-		return background(b, client, peers.Program{Path: path, Env: os.Environ()}, "run", "--mode", "force", "--uplink", "eth0", "--path", "kernel",
-			"--interface.ipv4", clat4.String(), "--pref64.prefixes", prefix.String(), "--address.ipv6", clat6.String())
+		return background(b, client, peers.Program{Path: path, Env: os.Environ()}, "run", "--mode", "force", "--uplink", "eth0", "--path", on,
+			"--state-dir", b.TempDir(), "--interface.ipv4", clat4.String(), "--pref64.prefixes", prefix.String(), "--address.ipv6", clat6.String())
 	}
 }
 
