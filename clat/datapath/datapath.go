@@ -1,5 +1,5 @@
 // Package datapath carries batches of packets between queues through one Translator, and owns what that takes: workers, the budget
-// of ICMP errors, reassembly, the path MTU cache, counters, and events: what is dropped and should be known.
+// of ICMP errors, reassembly, the path MTU cache, what may come in, probes, counters, and events: what is dropped and should be known.
 package datapath
 
 import (
@@ -10,6 +10,7 @@ import (
 
 	"uclat/clat"
 	"uclat/clat/frame"
+	"uclat/clat/inbound"
 	"uclat/clat/pmtu"
 	"uclat/clat/reasm"
 	"uclat/clat/siit"
@@ -49,6 +50,9 @@ var reassembly = reasm.Limits{Datagrams: 64, Octets: 1 << 20}
 // expiry is how often what is too old is given up.
 const expiry = 10 * time.Second
 
+// turn is how often the inbound filter forgets, see inbound.Filter.Turn.
+const turn = 5 * time.Minute
+
 // Engine is a translator at work.
 type Engine struct {
 	// OnEvent is told what should be known, a few times a second at most; nil: nobody is. The workers call it, so it must not block.
@@ -61,9 +65,14 @@ type Engine struct {
 	start          time.Time
 	paths          pmtu.Cache
 	fragments      *reasm.Reassembler
+	inbound        atomic.Pointer[inbound.Filter] // nil: all may come in
+	probes         atomic.Pointer[probes]         // that are under way; nil: none. Replaced, not changed
 
-	mu      sync.Mutex
+	mu      sync.Mutex // of what follows, and of storing probes
 	workers []*Worker
+	idle    []*Worker // whose lane has ended: the next lane takes one of them
+	turned  time.Time // when the inbound filter was turned last
+	watch   watch
 }
 
 // New returns an Engine that translates with t.
@@ -71,14 +80,22 @@ func New(t *siit.Translator) *Engine {
 	e := &Engine{
 		errors: rate.NewLimiter(errorsPerSecond, errorBurst), tooBig: rate.NewLimiter(errorsPerSecond, errorBurst),
 		events: rate.NewLimiter(eventsPerSecond, eventBurst),
-		start:  time.Now(), fragments: reasm.New(reassembly),
+		start:  time.Now(), turned: time.Now(), fragments: reasm.New(reassembly),
 	}
 	e.translator.Store(t)
 	return e
 }
 
-// Swap makes t the translator from the next batch on. No packet is lost.
-func (e *Engine) Swap(t *siit.Translator) { e.translator.Store(t) }
+// Swap makes t the translator from the next batch on. No packet is lost. Health begins anew: what was sent the old way says nothing of the new.
+func (e *Engine) Swap(t *siit.Translator) {
+	e.translator.Store(t)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.watchAnew()
+}
+
+// SetInbound makes f say what may come in, from the next batch on; nil: all may. f is this engine's alone, which turns it while it runs.
+func (e *Engine) SetInbound(f *inbound.Filter) { e.inbound.Store(f) }
 
 // Counters are the sums over all workers that there ever were. ICMP that was put together of fragments counts as one packet.
 func (e *Engine) Counters() (t clat.Totals) {
@@ -95,7 +112,7 @@ func (e *Engine) Counters() (t clat.Totals) {
 func (e *Engine) now() uint32 { return uint32(time.Since(e.start) / time.Second) }
 
 // Run serves the lanes, one goroutine each, until ctx ends, which is no error, or a queue cannot be read any more. It closes the
-// queues that it reads.
+// queues that it reads. It may be called again, also while it runs, for other lanes.
 func (e *Engine) Run(ctx context.Context, lanes []Lane) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
@@ -103,9 +120,10 @@ func (e *Engine) Run(ctx context.Context, lanes []Lane) error {
 		return nil
 	})
 	for _, l := range lanes {
-		w := e.NewWorker()
+		w := e.worker()
 		stop := context.AfterFunc(ctx, func() { _ = l.In.Close() })
 		g.Go(func() error {
+			defer e.rest(w)
 			defer stop()
 			err := w.serve(l)
 			if ctx.Err() != nil {
@@ -115,6 +133,27 @@ func (e *Engine) Run(ctx context.Context, lanes []Lane) error {
 		})
 	}
 	return g.Wait()
+}
+
+// worker is one that is idle, or a new one.
+func (e *Engine) worker() *Worker {
+	e.mu.Lock()
+	if last := len(e.idle) - 1; last >= 0 {
+		defer e.mu.Unlock()
+		w := e.idle[last]
+		e.idle = e.idle[:last]
+		return w
+	}
+	e.mu.Unlock()
+	return e.NewWorker()
+}
+
+// rest takes a worker back whose lane has ended.
+func (e *Engine) rest(w *Worker) {
+	w.Done()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.idle = append(e.idle, w)
 }
 
 // expire gives up what is too old, until ctx ends.
@@ -128,6 +167,19 @@ func (e *Engine) expire(ctx context.Context) {
 		case <-tick.C:
 			e.paths.Expire(e.now())
 			e.fragments.Expire(e.now())
+			e.turnInbound()
+		}
+	}
+}
+
+// turnInbound has the inbound filter forget when it is time for that.
+func (e *Engine) turnInbound() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if now := time.Now(); now.Sub(e.turned) >= turn {
+		e.turned = now
+		if f := e.inbound.Load(); f != nil {
+			f.Turn()
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"uclat/clat"
 	"uclat/clat/frame"
+	"uclat/clat/inbound"
 	"uclat/clat/siit"
 
 	"golang.org/x/time/rate"
@@ -20,6 +21,8 @@ type Worker struct {
 	scratch  *siit.Scratch
 	take     func(n int) *frame.Frame // scratch.Take
 	counters clat.Counters
+	signs    signs
+	opens    inbound.Opening // what the packet at hand opens, where there is a filter and it goes out
 }
 
 // NewWorker returns a Worker whose counters are part of the engine's.
@@ -123,8 +126,9 @@ func (w *Worker) TooBig(f *frame.Frame, mtu int) []*frame.Frame {
 // with the rest.
 func (w *Worker) Process(in, v6, v4 []*frame.Frame) (int, []*frame.Frame, []*frame.Frame) {
 	w.refill()
-	t := w.e.translator.Load()
+	t, filter, probes := w.e.translator.Load(), w.e.inbound.Load(), w.e.probes.Load()
 	var packets, bytes [clat.NumDirections]uint64
+	heard, towards := false, uint64(0)
 	n := 0
 	for ; n < len(in) && w.scratch.Ready(); n++ {
 		d := clat.To6
@@ -132,6 +136,12 @@ func (w *Worker) Process(in, v6, v4 []*frame.Frame) (int, []*frame.Frame, []*fra
 			d = clat.To4
 		}
 		f := in[n]
+		if probes != nil && d == clat.To4 && probes.take(f) {
+			continue
+		}
+		if filter != nil && d == clat.To6 {
+			w.opens = inbound.Opens(f.Bytes())
+		}
 		size := f.Len()
 		r := t.Translate(f, w.scratch)
 		if r.Verdict == siit.Reassemble {
@@ -146,10 +156,18 @@ func (w *Worker) Process(in, v6, v4 []*frame.Frame) (int, []*frame.Frame, []*fra
 			size = f.Len()
 			r = t.Translate(f, w.scratch)
 		}
+		if filter != nil && r.Verdict == siit.Forward && !w.admits(filter, d, r.Out) {
+			r = siit.Result{Reason: clat.DropInbound}
+		}
 		switch r.Verdict {
 		case siit.Forward:
 			packets[d]++
 			bytes[d] += uint64(size)
+			if p := r.Out[0].Bytes(); d == clat.To6 {
+				towards |= destination(p)
+			} else {
+				heard = heard || isHeard(p)
+			}
 		case siit.Reply:
 			w.counters.Replies[d].Add(1)
 			if r.Reason != clat.DropNone {
@@ -173,7 +191,23 @@ func (w *Worker) Process(in, v6, v4 []*frame.Frame) (int, []*frame.Frame, []*fra
 			w.counters.Bytes[d].Add(bytes[d])
 		}
 	}
+	w.signs.add(heard, towards)
 	return n, v6, v4
+}
+
+// admits asks filter for what became of a packet that came in, and notes what one that goes out opens, now that it is known to leave. Of what
+// becomes several fragments, none is worth anything without the others.
+func (w *Worker) admits(filter *inbound.Filter, d clat.Direction, out []*frame.Frame) bool {
+	if d == clat.To6 {
+		filter.Open(w.opens)
+		return true
+	}
+	for _, f := range out {
+		if f.Version() == 4 && !filter.Allows(f.Bytes()) { // what goes back as IPv6 does not come in
+			return false
+		}
+	}
+	return true
 }
 
 // Done says that what Process and TooBig returned has been written.

@@ -3,6 +3,8 @@
 package eam
 
 import (
+	"net/netip"
+
 	"uclat/clat"
 	"uclat/clat/checksum"
 	"uclat/clat/pref64"
@@ -22,6 +24,8 @@ type Table struct {
 	by4, by6 bart.Table[*entry]
 	current  pref64.Prefix
 	prefixes []pref64.Prefix // longest first
+
+	elsewhere *bart.Lite // IPv4 addresses that nobody behind a NAT64 has; nil: none. Only a CLAT has such
 }
 
 // Pair6 is both addresses of a packet that leaves as IPv6, and the difference that they make to a transport checksum: what is to be
@@ -197,6 +201,8 @@ func (t *Table) src4(p *Pair4, a *[16]byte, ours side, embedded bool) clat.DropR
 		return reason
 	case t.isSelf(*v4) || !embedded && (neverRemote(*v4) || t.isOurs(*v4)):
 		return clat.DropSpoofed
+	case t.elsewhere != nil && t.elsewhere.Contains(netip.AddrFrom4(*v4)): // of a CLAT, where the source that an error quotes has a Mapping
+		return clat.DropLocalSource
 	case ours == oursIsNeither && t.lookup4(*v4) != nil:
 		if !embedded {
 			return clat.DropSpoofed // who has that IPv4 address has another IPv6 address

@@ -211,7 +211,7 @@ func TestDelta(t *testing.T) {
 
 func TestNoAllocation(t *testing.T) {
 	for name, s := range map[string]Spec{
-		"host": hostSpec(), "clients": clientsSpec("2001:db8:c::/64"),
+		"host": hostSpec(), "clients": clientsSpec("2001:db8:c::/64"), "elsewhere": elsewhereSpec("172.17.0.0/16", "10.0.0.0/8"),
 		"maps": {Ours: hostSpec().Ours, Map: eamt(), PREF64: prefixes("64:ff9b::/96"), RejectNonGlobal: true},
 	} {
 		m := table(t, s)
@@ -257,7 +257,7 @@ func BenchmarkTable(b *testing.B) {
 		name string
 		spec Spec
 		src  string
-	}{{"host", hostSpec(), "192.0.0.2"}, {"clients", clientsSpec("2001:db8:c::/64"), "100.64.1.2"}, {"router", routerSpec(), "192.0.2.1"}} {
+	}{{"host", hostSpec(), "192.0.0.2"}, {"elsewhere", elsewhereSpec("172.17.0.0/16", "10.0.0.0/8"), "192.0.0.2"}, {"clients", clientsSpec("2001:db8:c::/64"), "100.64.1.2"}, {"router", routerSpec(), "192.0.2.1"}} {
 		m := table(b, c.spec)
 		src := a4(c.src)
 		var six Pair6
@@ -268,6 +268,7 @@ func BenchmarkTable(b *testing.B) {
 				m.To6(&six, src, [4]byte{8, 8, 8, 8}, false)
 			}
 		})
+		m.To6(&six, src, [4]byte{8, 8, 8, 8}, false)
 		b.Run(fmt.Sprintf("To4/%s", c.name), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

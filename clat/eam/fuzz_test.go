@@ -59,6 +59,9 @@ func (s *supply) spec() (spec Spec) {
 			spec.PREF64 = append(spec.PREF64, p)
 		}
 	}
+	for range flags >> 4 & 3 {
+		spec.Elsewhere = append(spec.Elsewhere, s.prefix(4))
+	}
 	return spec
 }
 
@@ -70,7 +73,7 @@ func write(s Spec) (b []byte) {
 			flags |= 1 << i
 		}
 	}
-	b = append(b, flags, byte(len(s.Ours)|len(s.Map)<<2|len(s.PREF64)<<4))
+	b = append(b, flags|byte(len(s.Elsewhere)<<4), byte(len(s.Ours)|len(s.Map)<<2|len(s.PREF64)<<4))
 	b = append(b, s.Self4.AsSlice()...)
 	for _, m := range slices.Concat(s.Ours, s.Map) {
 		embed := byte(0)
@@ -82,6 +85,9 @@ func write(s Spec) (b []byte) {
 	}
 	for _, p := range s.PREF64 {
 		b = append(append(b, p.Prefix().Addr().AsSlice()...), byte(slices.Index(pref64.Lengths[:], p.Bits())))
+	}
+	for _, p := range s.Elsewhere {
+		b = append(append(b, p.Addr().AsSlice()...), byte(p.Bits()))
 	}
 	return b
 }
@@ -201,9 +207,12 @@ func (m *model) check(t *testing.T, reason clat.DropReason, src, dst, gotSrc, go
 			t.Fatalf("%v to %v, embedded %v: %v, but the model says %q\n%+v", src, dst, embedded, reason, why, m.Spec)
 		}
 	}
+	if got, want := reason == clat.DropLocalSource, m.isElsewhere(src, embedded); got && !want || want && reason == clat.DropNone {
+		t.Fatalf("%v to %v, embedded %v: %v\n%+v", src, dst, embedded, reason, m.Spec)
+	}
 	switch reason {
 	case clat.DropNone:
-	case clat.DropSource, clat.DropMulticast, clat.DropNoMapping, clat.DropNonGlobal, clat.DropSpoofed, clat.DropHairpin:
+	case clat.DropLocalSource, clat.DropSource, clat.DropMulticast, clat.DropNoMapping, clat.DropNonGlobal, clat.DropSpoofed, clat.DropHairpin:
 		return
 	default:
 		t.Fatalf("%v to %v, embedded %v: dropped for %v", src, dst, embedded, reason)
@@ -275,8 +284,9 @@ func FuzzTable(f *testing.F) {
 	plat.Role, plat.RejectNonGlobal = PLAT, true
 	router := eam
 	router.Role = Router
+	elsewhere := elsewhereSpec("172.17.0.0/16", "8.8.0.0/15")
 	for _, s := range []Spec{
-		hostSpec(), plat, router, clientsSpec("2001:db8:c::/64"), clientsSpec("2001:db8:c::/40"), eam, {Map: eamt()[3:], PREF64: prefixes("64:ff9b::/96")},
+		hostSpec(), plat, router, elsewhere, clientsSpec("2001:db8:c::/64"), clientsSpec("2001:db8:c::/40"), eam, {Map: eamt()[3:], PREF64: prefixes("64:ff9b::/96")},
 		{Ours: hostSpec().Ours, PREF64: prefixes("2001:db8:64::/96", "2001:db8:64::/48", "2001:db9::/32")},
 	} {
 		for _, a := range []string{"192.0.0.2", "100.64.1.2", "192.0.2.193", "8.8.8.8"} {
@@ -425,7 +435,7 @@ func (m *model) fastPath(t *testing.T, table *Table, c4, r4, c6, r6 netip.Addr) 
 // What the fuzzer is fed with is what it reads.
 func TestSupply(t *testing.T) {
 	several := Spec{Map: eamt()[:3], PREF64: prefixes("64:ff9b::/96", "2001:db8::/32"), Role: PLAT}
-	for _, s := range []Spec{hostSpec(), clientsSpec("2001:db8:c::/64"), several} {
+	for _, s := range []Spec{hostSpec(), clientsSpec("2001:db8:c::/64"), several, elsewhereSpec("10.0.0.0/8", "172.17.0.1/32")} {
 		b := supply(write(s))
 		if got := b.spec(); fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", s) || len(b) != 0 {
 			t.Errorf("%+v\nreads as %+v", s, got)

@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"uclat/clat/pref64"
+
+	"github.com/gaissmai/bart"
 )
 
 // Mapping is IPv4 addresses and the IPv6 addresses that stand for them.
@@ -37,6 +39,10 @@ type Spec struct {
 	PREF64 []pref64.Prefix // all others; the first is used to make addresses, each is accepted
 	Self4  netip.Addr      // the translator's own IPv4 address, which nobody may use; may be invalid
 
+	// Elsewhere are IPv4 prefixes that the host of a CLAT has a route to elsewhere than into the CLAT: nothing that came through a NAT64 has a
+	// source of theirs (RFC 3704, 2.2). Not the default route, which would cover all. Other roles take no notice.
+	Elsewhere []netip.Prefix
+
 	RejectNonGlobal bool // refuse non-global IPv4 addresses behind 64:ff9b::/96 (RFC 6052, 3.1)
 }
 
@@ -63,6 +69,12 @@ func New(s Spec) (*Table, error) {
 	}
 	if len(s.Ours) == 1 && len(s.Map) == 0 && s.Ours[0].IPv4.IsSingleIP() && s.Ours[0].IPv6.IsSingleIP() {
 		t.host, _ = t.by4.Get(s.Ours[0].IPv4)
+	}
+	if s.Role == CLAT {
+		var err error
+		if t.elsewhere, err = notFrom(s.Elsewhere); err != nil {
+			return nil, err
+		}
 	}
 	for _, p := range s.PREF64 {
 		if !p.IsValid() {
@@ -101,6 +113,24 @@ func (t *Table) add(m Mapping, ours bool) error {
 	t.by4.Insert(m.IPv4, e)
 	t.by6.Insert(m.IPv6, e)
 	return nil
+}
+
+// notFrom are the prefixes that no source behind a NAT64 may be in; nil: none.
+func notFrom(elsewhere []netip.Prefix) (*bart.Lite, error) {
+	if len(elsewhere) == 0 {
+		return nil, nil
+	}
+	all := new(bart.Lite)
+	for _, p := range elsewhere {
+		switch {
+		case !p.IsValid() || !p.Addr().Is4():
+			return nil, fmt.Errorf("%v, routed elsewhere, is no IPv4 prefix", p)
+		case p.Bits() == 0:
+			return nil, fmt.Errorf("%v cannot be routed elsewhere: nothing could come in", p)
+		}
+		all.Insert(p)
+	}
+	return all, nil
 }
 
 func (t *Table) lookup4(a [4]byte) *entry {

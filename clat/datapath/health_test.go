@@ -1,0 +1,252 @@
+package datapath
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"uclat/clat"
+	"uclat/clat/eam"
+	"uclat/clat/frame"
+	"uclat/clat/inbound"
+	"uclat/clat/pref64"
+	"uclat/clat/siit"
+)
+
+// three destinations, whose hashes differ.
+var three = []string{"198.51.100.5", "203.0.113.9", "192.0.2.78"}
+
+// to is a packet of the host.
+func to(dst string) []byte { return readdressed(udp4(100, 64, true), dst) }
+
+// traffic is an engine whose health is asked for every second.
+type traffic struct {
+	t       *testing.T
+	e       *Engine
+	out, in *Worker // one reads what goes out, the other what comes in
+	way     *queue  // out
+}
+
+func newTraffic(t *testing.T, edits ...func(*siit.Options)) *traffic {
+	e := New(translator(t, "64:ff9b::/96", edits...))
+	return &traffic{t, e, e.NewWorker(), e.NewWorker(), newQueue()}
+}
+
+// send sends a packet to each of the destinations.
+func (x *traffic) send(destinations ...string) {
+	for _, dst := range destinations {
+		_, v6, v4 := x.out.Process(frames(to(dst)), nil, nil)
+		if err := x.out.send(Lane{V6: x.way, V4: x.way}, v6, v4); err != nil {
+			x.t.Fatal(err)
+		}
+		x.out.Done()
+	}
+}
+
+// seconds sends to destinations at the begin of each of n seconds, and returns what the health was last.
+func (x *traffic) seconds(n int, destinations ...string) (h Health) {
+	for range n {
+		x.send(destinations...)
+		h = x.e.Health()
+		time.Sleep(time.Second)
+	}
+	return h
+}
+
+func TestHealth(t *testing.T) {
+	reply := icmp6(129, 0, 0, 0, 0, 1, 0, 1)
+	unreachable := tooBig6(0, 1500, "2001:db8:ffff::1") // of a router; as far as it is a Packet Too Big, it is not one
+	unreachable[40], unreachable[41] = 1, 0
+	sealed(unreachable, 40)
+	unmapped := func(o *siit.Options) { o.UnmappedSource = netip.MustParseAddr("192.0.0.8") }
+	for _, c := range []struct {
+		name    string
+		do      func(x *traffic) Health
+		since   time.Duration // after the begin; with destinations 0: never
+		to      int
+		suspect bool
+	}{
+		{"nothing sent", func(x *traffic) Health { return x.seconds(60) }, 0, 0, false},
+		{"for nine seconds", func(x *traffic) Health { return x.seconds(10, three...) }, 0, 3, false},
+		{"for ten seconds", func(x *traffic) Health { return x.seconds(11, three...) }, 0, 3, true},
+		{"to two destinations", func(x *traffic) Health { return x.seconds(60, three[:2]...) }, 0, 2, false},
+		{"to one after the other", func(x *traffic) Health {
+			for _, dst := range three {
+				x.seconds(4, dst)
+			}
+			return x.seconds(1, three[0])
+		}, 0, 3, true},
+		{"all at once, and nothing more", func(x *traffic) Health {
+			x.seconds(1, three...)
+			return x.seconds(60)
+		}, 0, 3, false},
+		{"twice, far apart", func(x *traffic) Health {
+			x.seconds(1, three...)
+			x.seconds(30)
+			return x.seconds(1, three[0])
+		}, 0, 3, true},
+		{"it stays", func(x *traffic) Health {
+			x.seconds(11, three...)
+			return x.seconds(60)
+		}, 0, 3, true},
+
+		{"one received", func(x *traffic) Health {
+			x.seconds(9, three...)
+			process(x.t, x.in, udp6(80))
+			x.seconds(1)
+			return x.seconds(10, three...)
+		}, 10 * time.Second, 3, false},
+		{"one received, and long after it none", func(x *traffic) Health {
+			x.seconds(9, three...)
+			process(x.t, x.in, udp6(80))
+			x.seconds(1)
+			return x.seconds(11, three...)
+		}, 10 * time.Second, 3, true},
+		{"one received after it was suspect", func(x *traffic) Health {
+			x.seconds(60, three...)
+			process(x.t, x.in, reply)
+			return x.e.Health()
+		}, 0, 0, false},
+		{"one received, and other destinations", func(x *traffic) Health {
+			x.seconds(9, three...)
+			process(x.t, x.in, reply)
+			x.seconds(1)
+			return x.seconds(60, three[0])
+		}, 10 * time.Second, 1, false},
+		{"one received by who sends", func(x *traffic) Health {
+			x.seconds(60, three...)
+			process(x.t, x.out, udp6(80))
+			return x.e.Health()
+		}, 0, 0, false},
+		{"one received, in one batch with an ICMP error", func(x *traffic) Health {
+			x.seconds(60, three...)
+			process(x.t, x.in, unreachable, udp6(80), unreachable)
+			return x.e.Health()
+		}, 0, 0, false},
+		{"all in one batch", func(x *traffic) Health {
+			for range 11 {
+				process(x.t, x.out, to(three[0]), to(three[1]), to(three[2]), to(three[0]))
+				x.seconds(1)
+			}
+			return x.e.Health()
+		}, 0, 3, true},
+		{"ICMP errors are no sign", func(x *traffic) Health {
+			for range 10 {
+				x.seconds(1, three...)
+				if out := process(x.t, x.in, unreachable); len(out) != 1 || out[0][9] != 1 {
+					x.t.Fatalf("% x", out)
+				}
+			}
+			return x.seconds(1, three...)
+		}, 0, 3, true},
+		{"what is dropped is no sign", func(x *traffic) Health {
+			x.e.SetInbound(inbound.New())
+			for range 10 {
+				x.seconds(1, three...)
+				process(x.t, x.in, tcp6(2), six(17, zeroUDP))
+			}
+			return x.seconds(1, three...)
+		}, 0, 3, true},
+
+		{"without a next hop", func(x *traffic) Health {
+			x.way.refuse = func([]byte) error { return clat.ErrNextHop }
+			return x.seconds(60, three...)
+		}, 0, 0, false},
+		{"refused by the device", func(x *traffic) Health {
+			x.way.refuse = func([]byte) error { return errors.New("refused") }
+			return x.seconds(60, three...)
+		}, 0, 0, false},
+		{"without a next hop, and then with one", func(x *traffic) Health {
+			x.way.refuse = func([]byte) error { return clat.ErrNextHop }
+			x.seconds(60, three...)
+			x.way.refuse = nil
+			return x.seconds(11, three...)
+		}, time.Minute, 3, true},
+		{"what is dropped was not sent", func(x *traffic) Health {
+			for range 60 {
+				process(x.t, x.out, udp4(100, 1, true), to("224.0.0.1"))
+				x.seconds(1)
+			}
+			return x.e.Health()
+		}, 0, 0, false},
+		{"another translator", func(x *traffic) Health {
+			x.seconds(60, three...)
+			x.e.Swap(translator(x.t, "2001:db8:64::/96"))
+			return x.e.Health()
+		}, 0, 0, false},
+		{"another translator, and sent again", func(x *traffic) Health {
+			x.seconds(60, three...)
+			x.e.Swap(translator(x.t, "2001:db8:64::/96"))
+			return x.seconds(11, three...)
+		}, time.Minute, 3, true},
+		{"who asks more often changes nothing", func(x *traffic) Health {
+			x.send(three...)
+			for range 105 {
+				x.e.Health()
+				time.Sleep(100 * time.Millisecond)
+			}
+			x.send(three...)
+			return x.e.Health()
+		}, 0, 3, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				begin := time.Now()
+				got := c.do(newTraffic(t, unmapped))
+				want := Health{Suspect: c.suspect, Destinations: c.to}
+				if c.to > 0 {
+					want.Since = begin.Add(c.since)
+				}
+				if got != want {
+					t.Errorf("%+v\nwant %+v", got, want)
+				}
+			})
+		})
+	}
+}
+
+// What goes back to an IPv6 host came from no NAT64, and went to none.
+func TestHealthHairpin(t *testing.T) {
+	m, err := eam.New(eam.Spec{
+		Role: eam.Router, PREF64: []pref64.Prefix{pref64.WellKnown},
+		Map: []eam.Mapping{
+			{IPv4: netip.MustParsePrefix("192.0.2.1/32"), IPv6: netip.PrefixFrom(host6, 128)},
+			{IPv4: netip.PrefixFrom(peer4, 32), IPv6: netip.MustParsePrefix("2001:db8:9::9/128")},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr, err := siit.New(m, siit.Options{MTU6: 1500, MTU4: 1500, LowestMTU6: 1280, Hairpin: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := New(tr)
+	p := udp6(100)
+	copy(p[8:], addr(host6))
+	copy(p[24:], addr(peer6))
+	if out := process(t, e.NewWorker(), p); len(out) != 1 || out[0][0]>>4 != 6 {
+		t.Fatalf("%d packets", len(out))
+	}
+	if sent, heard, destinations := e.signs(); sent+heard+destinations != 0 {
+		t.Errorf("sent %d, heard %d, to %b", sent, heard, destinations)
+	}
+}
+
+// Many destinations have many hashes, whatever the length of the prefix.
+func TestDestinations(t *testing.T) {
+	for _, prefix := range []string{"64:ff9b::/96", "2001:db8:64:1::/64", "2001:db8:64::/48", "2001:db9::/32"} {
+		e := New(translator(t, prefix))
+		w := e.NewWorker()
+		for n := range 256 {
+			w.Process([]*frame.Frame{toFrame(to(netip.AddrFrom4([4]byte{198, 51, 100, byte(n)}).String()))}, nil, nil)
+			w.Done()
+		}
+		e.Health()
+		if got := e.Health().Destinations; got < 48 {
+			t.Errorf("%s: %d of 64 for 256 destinations", prefix, got)
+		}
+	}
+}
