@@ -65,6 +65,9 @@ type Snapshot struct {
 	// Indices of the links that any unicast route of the main table leads to, link-local ones aside, in order.
 	Routed []int
 
+	// IPv6 default routes of other tables than main. Rules may lead there, or not.
+	OtherRoutes []Route
+
 	// Where the host reaches IPv4: unicast and local routes of all tables, but for default routes (also in halves), in order.
 	Routes4 []Route4
 

@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"uclat/platform"
@@ -30,7 +31,7 @@ func conflict(in Input) (Plan, bool) {
 	}
 	if l, taken := holder(in, CLAT(c)); taken {
 		return Plan{Wrong: true, Code: "ipv6-in-use", Why: fmt.Sprintf("off: address.ipv6 = %v holds %v, which %s has already: choose an address "+
-			"that is routed to this host and that no interface has", c.Address.IPv6, l.addr, l.link)}, true
+			"that no interface has, and that is routed to this host or free on the uplink", c.Address.IPv6, l.addr, l.link)}, true
 	}
 	return Plan{}, false
 }
@@ -82,6 +83,14 @@ func overlap(in Input, a netip.Addr) (string, bool) {
 
 // sharedSpace is the shared address space of RFC 6598.
 var sharedSpace = netip.MustParsePrefix("100.64.0.0/10")
+
+// isOnSomeLink says whether our IPv6 address is on-link somewhere.
+func isOnSomeLink(in Input) bool {
+	return slices.ContainsFunc(in.Host.Links, func(l platform.Link) bool {
+		_, ok := onLink(in, l)
+		return ok && l.Up
+	})
+}
 
 // onLink is the prefix of the uplink that covers our IPv6 address, where neighbours are asked for it.
 func onLink(in Input, uplink platform.Link) (netip.Prefix, bool) {

@@ -130,14 +130,14 @@ func TestDecide(t *testing.T) {
 		{name: "but our own address is nobody's", config: "interface.ipv4 = '100.64.0.0/10'", host: "link wg0 l3\naddr wg0 100.64.46.5/32", pref64: wkp,
 			code: "ipv4-overlap", why: "off: interface.self-ipv4 = 100.64.46.5 is an address of wg0"},
 		{name: "address.ipv6 that an interface has", host: "addr eth0 2001:db8:c1a7:0:64:402e:400:0/128", pref64: wkp, code: "ipv6-in-use",
-			why: "off: address.ipv6 = 2001:db8:c1a7::/64 holds 2001:db8:c1a7:0:64:402e:400:0, which eth0 has already: choose an address that is " +
-				"routed to this host and that no interface has"},
+			why: "off: address.ipv6 = 2001:db8:c1a7::/64 holds 2001:db8:c1a7:0:64:402e:400:0, which eth0 has already: choose an address that no " +
+				"interface has, and that is routed to this host or free on the uplink"},
 		{name: "another address of the prefix does not clash", host: "addr eth0 2001:db8:c1a7::1/128", pref64: wkp, code: "on", why: is},
 		{name: "with clients every one does", config: "interface.ipv4 = '100.64.0.0/10'", host: "addr eth0 2001:db8:c1a7::1/128", pref64: wkp,
 			code: "ipv6-in-use", why: "off: address.ipv6 = 2001:db8:c1a7::/64 holds 2001:db8:c1a7::1"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			checkPlan(t, Input{parse(t, routed+tt.config), snapshot(t, laptop+tt.host), known(tt.pref64)}, tt.code, tt.why)
+			checkPlan(t, Input{Config: parse(t, routed+tt.config), Host: snapshot(t, laptop+tt.host), PREF64: known(tt.pref64)}, tt.code, tt.why)
 		})
 	}
 }
@@ -157,7 +157,7 @@ func TestDecideElsewhere(t *testing.T) {
 		{"an IPv4-only tunnel", "link tun0 l3\naddr tun0 192.0.2.5/24\nroute tun0 0.0.0.0/0", "no-uplink", "waiting: "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			checkPlan(t, Input{parse(t, routed), snapshot(t, tt.host), known(wkp)}, tt.code, tt.why)
+			checkPlan(t, Input{Config: parse(t, routed), Host: snapshot(t, tt.host), PREF64: known(wkp)}, tt.code, tt.why)
 		})
 	}
 }
@@ -172,7 +172,7 @@ func checkPlan(t *testing.T, in Input, code, why string) {
 	if strings.ContainsAny(p.Why, "\n\"") {
 		t.Errorf("%q is not one line that a log shows as it is", p.Why)
 	}
-	wrong := map[string]bool{"mtu": true, "ipv4-overlap": true, "ipv6-in-use": true}
+	wrong := map[string]bool{"mtu": true, "ipv4-overlap": true, "ipv6-in-use": true, "no-address": true}
 	if p.On != (code == "on" || code == "router") || p.Wrong != wrong[code] {
 		t.Errorf("%s: on %v, wrong %v", code, p.On, p.Wrong)
 	}

@@ -116,7 +116,7 @@ forward by big: [2001:db8:c1a7::46/128] <-> [64:ff9b::/96]
 `},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := Decide(Input{parse(t, tt.config), snapshot(t, laptop+tt.host), known(tt.pref64)})
+			p := Decide(Input{Config: parse(t, tt.config), Host: snapshot(t, laptop+tt.host), PREF64: known(tt.pref64)})
 			if !p.On {
 				t.Fatal(p.Why)
 			}
@@ -131,7 +131,7 @@ forward by big: [2001:db8:c1a7::46/128] <-> [64:ff9b::/96]
 }
 
 func TestPlan(t *testing.T) {
-	in := Input{parse(t, routed), snapshot(t, laptop), known("2001:db8:64::/96@2001:db8::53 64:ff9b::/96@2001:db8::54")}
+	in := Input{Config: parse(t, routed), Host: snapshot(t, laptop), PREF64: known("2001:db8:64::/96@2001:db8::53 64:ff9b::/96@2001:db8::54")}
 	p := Decide(in)
 	if p.Uplink != in.Host.Links[1] || p.Source != discovery.DNS || p.MTU6 != 1500 {
 		t.Errorf("uplink %+v, source %v, MTU %d", p.Uplink, p.Source, p.MTU6)
@@ -148,16 +148,17 @@ func TestPlan(t *testing.T) {
 
 func TestWarnings(t *testing.T) {
 	const onLink = "address.ipv6 = 2001:db8:1::/64 lies in 2001:db8:1::/64, which is on-link at eth0: the router asks there who has it, and " +
-		"nobody answers; use an address that is routed to this host (by fe80::5)"
+		"nobody answers; use path = \"packet\", or an address that is routed to this host (by fe80::5)"
 	for _, tt := range []struct {
 		name, config, host, pref64 string
 		want                       []string
 	}{
 		{"an address that is routed to the host", routed, laptop, wkp, nil},
-		{"an address of the link", "address.ipv6 = '2001:db8:1::/64'", laptop, wkp, []string{onLink}},
-		{"a router that cannot be told by which address", "address.ipv6 = '2001:db8:1::46'",
+		{"an address of the link", "path = 'kernel'\naddress.ipv6 = '2001:db8:1::/64'", laptop, wkp, []string{onLink}},
+		{"a router that cannot be told by which address", "path = 'kernel'\naddress.ipv6 = '2001:db8:1::46'",
 			"link eth0\naddr eth0 2001:db8:1::5/64\nroute eth0 ::/0", wkp, []string{"address.ipv6 = 2001:db8:1::46/128 lies in 2001:db8:1::/64, " +
-				"which is on-link at eth0: the router asks there who has it, and nobody answers; use an address that is routed to this host"}},
+				"which is on-link at eth0: the router asks there who has it, and nobody answers; use path = \"packet\", or an address that is routed to " +
+				"this host"}},
 		{"nobody asks on a link without neighbours", "address.ipv6 = '2001:db8:2::46'", laptop +
 			"link wg0 l3\naddr wg0 2001:db8:2::2/64\nroute wg0 ::/0",
 			wkp, nil},
@@ -171,7 +172,7 @@ func TestWarnings(t *testing.T) {
 				"pref64.prefixes"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := Decide(Input{parse(t, tt.config), snapshot(t, tt.host), known(tt.pref64)})
+			p := Decide(Input{Config: parse(t, tt.config), Host: snapshot(t, tt.host), PREF64: known(tt.pref64)})
 			if diff := cmp.Diff(tt.want, p.Warnings); diff != "" {
 				t.Errorf("%s: (-want +got)\n%s", p.Why, diff)
 			}

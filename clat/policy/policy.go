@@ -61,16 +61,16 @@ type Plan struct {
 	Path    config.Path // empty for a Router
 	PathWhy string      // why that one, as the end of a sentence
 
-	Uplink platform.Link    // the zero value for a Router
-	PREF64 []pref64.Prefix  // the first is used to make addresses, each is accepted; a Router may have none
-	Source discovery.Source // of the first, and
-	Origin string           // who said so: a resolver; empty for the configuration
-	MTU6   int              // octets, of an IPv6 packet on the uplink, or of what the IPv6 side of a Router takes
-	MTU4   int              // octets, of an IPv4 packet that the IPv4 side takes
-	Ours   netip.Prefix     // IPv6 addresses that stand for interface.ipv4; none for a Router
-	Self6  netip.Addr       // source of the translator's ICMPv6 errors
-	Use    netip.Addr       // on path packet, the one of Try that is in use
-	Host   platform.HostConfig
+	Uplink platform.Link       // the zero value for a Router
+	PREF64 []pref64.Prefix     // the first is used to make addresses, each is accepted; a Router may have none
+	Source discovery.Source    // of the first, and
+	Origin string              // who said so: a resolver; empty for the configuration
+	MTU6   int                 // octets, of an IPv6 packet on the uplink, or of what the IPv6 side of a Router takes
+	MTU4   int                 // octets, of an IPv4 packet that the IPv4 side takes
+	Ours   netip.Prefix        // IPv6 addresses that stand for interface.ipv4; none for a Router
+	Self6  netip.Addr          // source of the translator's ICMPv6 errors
+	Use    netip.Addr          // on path packet, the one of Try that is in use
+	Host   platform.HostConfig // with Try alone, no more than its Blackhole
 
 	// Elsewhere are IPv4 addresses that this host reaches elsewhere than through the NAT64: nothing that comes from there may claim them.
 	Elsewhere []netip.Prefix
@@ -171,7 +171,7 @@ func kernel(in Input, p Plan) Plan {
 	c := in.Config
 	if !c.Address.IPv6.IsValid() {
 		return Plan{Code: "no-address", Wrong: true, Why: "off: address.ipv6 is not set, and path kernel needs an IPv6 address or prefix that is routed " +
-			"to this host: set it, or leave path = \"auto\""}
+			"to this host: set it, or leave path = auto"}
 	}
 	p.On, p.Code, p.Ours, p.Self6 = true, "on", CLAT(c), c.SelfIPv6()
 	p.Why = fmt.Sprintf("on: %s, as %s", p.Why, shortPrefix(p.Ours))
@@ -250,15 +250,30 @@ func findUplink(in Input) (platform.Link, Plan) {
 	}
 	// A VPN may have the better route, but the NAT64 is that of the network: on path packet, which does not go by the kernel's choice, links
 	// with neighbours come first.
-	ownRoute := c.Path == config.PathPacket || c.Path == config.PathAuto && !c.Address.IPv6.IsValid()
+	ownRoute := c.Path == config.PathPacket || c.Path == config.PathAuto && (!c.Address.IPv6.IsValid() || isOnSomeLink(in))
+	uplink := bestUplink(in, h.Routes, ownRoute)
+	if !uplink.Up && ownRoute { // rules may lead to them; the kernel's way to forward is that of the main table
+		uplink = bestUplink(in, h.OtherRoutes, ownRoute)
+	}
+	switch {
+	case uplink.Up:
+		return uplink, Plan{}
+	case c.Uplink != "":
+		return waiting("%s (uplink) has no IPv6 route toward the PLAT", c.Uplink)
+	}
+	return waiting("no interface has an IPv6 default route")
+}
+
+// bestUplink is the link that the best of the routes to the PLAT goes by; the zero value where none leads there.
+func bestUplink(in Input, routes []platform.Route, linksWithNeighboursFirst bool) (uplink platform.Link) {
+	c := in.Config
 	var best platform.Route
-	var uplink platform.Link
-	for _, r := range h.Routes {
-		l, ok := h.Link(r.Link)
+	for _, r := range routes {
+		l, ok := in.Host.Link(r.Link)
 		if !ok || !l.Up || l.Name == c.Interface.Name || c.Uplink != "" && l.Name != c.Uplink || !leadsToPLAT(r, in.PREF64) {
 			continue
 		}
-		if ownRoute && uplink.Up && uplink.L2 != l.L2 {
+		if linksWithNeighboursFirst && uplink.Up && uplink.L2 != l.L2 {
 			if l.L2 {
 				best, uplink = r, l
 			}
@@ -269,13 +284,7 @@ func findUplink(in Input) (platform.Link, Plan) {
 			best, uplink = r, l
 		}
 	}
-	switch {
-	case uplink.Up:
-		return uplink, Plan{}
-	case c.Uplink != "":
-		return waiting("%s (uplink) has no IPv6 route toward the PLAT", c.Uplink)
-	}
-	return waiting("no interface has an IPv6 default route")
+	return uplink
 }
 
 // leadsToPLAT says whether r leads to the PREF64 in use. As long as none is known, only a default route does.

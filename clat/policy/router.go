@@ -20,7 +20,7 @@ func router(in Input) Plan {
 	if mtu6 == 0 {
 		mtu6 = config.RouterMTU6
 	}
-	p := Plan{On: true, Code: "router", PREF64: c.PREF64.Prefixes, MTU6: mtu6, MTU4: mtu4(c, mtu6), Warnings: routerWarnings(in)}
+	p := Plan{On: true, Code: "router", PREF64: c.PREF64.Prefixes, MTU6: mtu6, MTU4: mtu4(c, mtu6), Warnings: routerWarnings(in), Self6: c.SelfIPv6()}
 	p.Why = fmt.Sprintf("on: SIIT router on %s, %s: what is routed there comes back translated", c.Interface.Name, mappings(c.Maps, p.PREF64))
 	p.Host = platform.HostConfig{TUN: c.Interface.Name, MTU: max(mtu6, p.MTU4), IPv6: true, Routes: defaultRoute(c, mtu6)}
 	return p

@@ -59,7 +59,7 @@ func TestRouter(t *testing.T) {
 			if tt.empty {
 				host = platform.Snapshot{}
 			}
-			checkPlan(t, Input{parse(t, tt.config), host, known(tt.pref64)}, tt.code, tt.why)
+			checkPlan(t, Input{Config: parse(t, tt.config), Host: host, PREF64: known(tt.pref64)}, tt.code, tt.why)
 		})
 	}
 }

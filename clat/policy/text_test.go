@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -23,8 +24,9 @@ func parse(t *testing.T, toml string) *config.Config {
 	return c
 }
 
-// snapshot reads a host from lines: "link NAME [l3] [down] [mtu N]", "addr LINK PREFIX [tentative]", "route LINK PREFIX [via ADDRESS]
-// [metric N] [ra]", "routed LINK" (by routes that are not kept), "filtered LINK", "forwarding FAMILY...". Links are numbered from 1.
+// snapshot reads a host from lines: "link NAME [l3] [down] [mtu N] [hardware MAC]", "addr LINK PREFIX [tentative] [deprecated] [permanent]
+// [autoconf]", "route LINK PREFIX [via ADDRESS] [metric N] [ra]", "route4 LINK PREFIX", "routed LINK" (by routes that are not kept),
+// "filtered LINK", "forwarding FAMILY...". Links are numbered from 1.
 func snapshot(t *testing.T, text string) (s platform.Snapshot) {
 	t.Helper()
 	for line := range strings.Lines(text) {
@@ -51,31 +53,36 @@ func snapshot(t *testing.T, text string) (s platform.Snapshot) {
 			}
 			return n
 		}
-		_, l3 := option("l3")
-		_, down := option("down")
-		_, tentative := option("tentative")
-		_, fromRA := option("ra")
+		is := func(name string) bool { return slices.Contains(w, name) }
 		link, _ := s.LinkByName(w[1])
 		switch w[0] {
 		case "link":
 			mtu := number("mtu", 1500)
-			s.Links = append(s.Links, platform.Link{Index: len(s.Links) + 1, Name: w[1], MTU: mtu, MTU6: mtu, Up: !down, L2: !l3})
+			hardware, _ := option("hardware")
+			s.Links = append(s.Links, platform.Link{Index: len(s.Links) + 1, Name: w[1], MTU: mtu, MTU6: mtu, Up: !is("down"), L2: !is("l3"),
+				Hardware: hardware})
 		case "addr":
-			s.Addrs = append(s.Addrs, platform.Address{Link: link.Index, Prefix: netip.MustParsePrefix(w[2]), Tentative: tentative})
+			s.Addrs = append(s.Addrs, platform.Address{Link: link.Index, Prefix: netip.MustParsePrefix(w[2]), Tentative: is("tentative"),
+				Deprecated: is("deprecated"), Permanent: is("permanent"), Autoconf: is("autoconf")})
 		case "route":
-			r := platform.Route{Link: link.Index, Dst: netip.MustParsePrefix(w[2]), Metric: number("metric", 0), FromRA: fromRA}
+			r := platform.Route{Link: link.Index, Dst: netip.MustParsePrefix(w[2]), Metric: number("metric", 0), FromRA: is("ra")}
 			if via, ok := option("via"); ok {
 				r.Via = netip.MustParseAddr(via)
 			}
+			if is("elsewhere") { // in another table
+				s.OtherRoutes = append(s.OtherRoutes, r)
+				continue
+			}
 			s.Routes = append(s.Routes, r)
 			s.Routed = append(s.Routed, link.Index)
+		case "route4":
+			s.Routes4 = append(s.Routes4, platform.Route4{Link: link.Index, Dst: netip.MustParsePrefix(w[2])})
 		case "routed":
 			s.Routed = append(s.Routed, link.Index)
 		case "filtered":
 			s.Filtered4 = append(s.Filtered4, link.Index)
 		case "forwarding":
-			_, s.Forwarding4 = option("IPv4")
-			_, s.Forwarding6 = option("IPv6")
+			s.Forwarding4, s.Forwarding6 = is("IPv4"), is("IPv6")
 		default:
 			t.Fatalf("%q", line)
 		}
@@ -126,6 +133,9 @@ func hostText(h platform.HostConfig) string {
 			b.WriteString(", and what was not asked for")
 		}
 		b.WriteString("\n")
+	}
+	for _, p := range h.Blackhole {
+		fmt.Fprintf(&b, "blackhole %v\n", p)
 	}
 	return b.String()
 }

@@ -71,8 +71,20 @@ func TestBlackhole(t *testing.T) {
 			t.Errorf("left behind:\n%s", diff)
 		}
 		hasJournal(t, file, "")
-		if err := h.Set(t.Context(), platform.HostConfig{Blackhole: blackholes6(clat6)}); err == nil {
-			t.Error("a route without a TUN")
+
+		// Without a TUN: an address is tried before it is used.
+		must(t, h.Set(t.Context(), platform.HostConfig{Blackhole: blackholes6(clat6)}))
+		if got := dump(t); !strings.Contains(got, " type 6 ") {
+			t.Errorf("no blackhole:\n%s", got)
+		}
+		must(t, h.Set(t.Context(), packetConfig()))
+		must(t, h.Set(t.Context(), platform.HostConfig{Blackhole: blackholes6(clat6)}))
+		if got := dump(t); !strings.Contains(got, " type 6 ") || strings.Contains(got, "100.64.46.4") {
+			t.Errorf("more or less than a blackhole:\n%s", got)
+		}
+		must(t, h.Set(t.Context(), platform.HostConfig{}))
+		if diff := cmp.Diff(before, dump(t)); diff != "" {
+			t.Errorf("left behind:\n%s", diff)
 		}
 		if logged.Len() > 0 {
 			t.Errorf("logged: %s", logged)

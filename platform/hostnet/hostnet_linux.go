@@ -42,7 +42,8 @@ func New(o Options) (*Host, error) {
 }
 
 // Set makes the host as want says, and changes only what differs: twice is once. The zero value takes all of ours away and puts
-// everything back as it was, but for the TUN's addr_gen_mode; a context that has ended does not keep it from that.
+// everything back as it was, but for the TUN's addr_gen_mode; a context that has ended does not keep it from that. Without a TUN there
+// can be nothing but Blackhole.
 //
 // Where Set fails, it takes all of ours away as well: there is no half. Of what could not be taken away the error tells, and
 // Set with the zero value tries again. Errors are one line, joined by "; " where there are several.
@@ -55,10 +56,16 @@ func (h *Host) Set(ctx context.Context, want platform.HostConfig) error {
 	}
 	defer nl.Close()
 	if want.TUN == "" {
-		if want.MTU != 0 || len(want.Addrs) > 0 || len(want.Routes) > 0 || want.IPv6 || want.Forward != nil || len(want.Blackhole) > 0 {
+		if want.MTU != 0 || len(want.Addrs) > 0 || len(want.Routes) > 0 || want.IPv6 || want.Forward != nil {
 			return oneLine(errors.New("configure the network: addresses, routes, IPv6 or forwarding asked for without a TUN"), h.clear(nl))
 		}
-		return oneLine(h.clear(nl))
+		if len(want.Blackhole) == 0 || ctx.Err() != nil {
+			return oneLine(h.clear(nl))
+		}
+		if err := errors.Join(h.addBlackholes(nl, want.Blackhole), h.clearTUN(nl), h.dropBlackholes(nl)); err != nil {
+			return oneLine(err, h.clear(nl))
+		}
+		return nil
 	}
 	if err := h.apply(ctx, nl, want); err != nil {
 		return oneLine(err, h.clear(nl))
@@ -130,16 +137,21 @@ func (h *Host) apply(ctx context.Context, nl *netlink.Handle, want platform.Host
 
 // clear takes all away in reverse. It goes on after an error: better one thing left than all that come after it.
 func (h *Host) clear(nl *netlink.Handle) error {
+	errs := h.clearTUN(nl)
+	h.step()
+	h.holes.want = nil
+	return errors.Join(errs, h.dropBlackholes(nl))
+}
+
+// clearTUN takes away all that has to do with the TUN.
+func (h *Host) clearTUN(nl *netlink.Handle) error {
 	tun := -1 // of no interface
 	if h.tun != nil {
 		tun = h.tun.index
 	}
 	errs := h.routes.set(nl, tun, nil)
 	h.step()
-	errs = errors.Join(errs, h.clearForward(nl), h.clearDevice(nl))
-	h.step()
-	h.holes.want = nil
-	return errors.Join(errs, h.dropBlackholes(nl))
+	return errors.Join(errs, h.clearForward(nl), h.clearDevice(nl))
 }
 
 // line is several errors in one line.

@@ -156,3 +156,26 @@ func TestRoutes4(t *testing.T) {
 		}
 	})
 }
+
+// Of other tables than main, only default routes of IPv6 are kept, beside the others.
+func TestOtherRoutes(t *testing.T) {
+	nstest.Run(t, func(t *testing.T) {
+		nstest.Veth(t, "eth0", "peer0", nstest.New(t))
+		l, err := netlink.LinkByName("eth0")
+		must(t, err)
+		for _, dst := range []string{"::/0", "2001:db8:64::/96", "0.0.0.0/0"} {
+			p := netip.MustParsePrefix(dst)
+			n := &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+			must(t, netlink.RouteAdd(&netlink.Route{Table: 100, LinkIndex: l.Attrs().Index, Dst: n, Scope: netlink.SCOPE_LINK}))
+		}
+		must(t, nstest.AddRoute("eth0", "::/0", "fe80::1", 0, 0))
+		s, err := newMonitor(t).Snapshot(t.Context())
+		must(t, err)
+		if len(s.OtherRoutes) != 1 || s.OtherRoutes[0].Dst.String() != "::/0" || s.OtherRoutes[0].Link != l.Attrs().Index || s.OtherRoutes[0].Via.IsValid() {
+			t.Errorf("other routes: %+v", s.OtherRoutes)
+		}
+		if len(s.Routes) != 1 || !s.Routes[0].Via.IsValid() {
+			t.Errorf("routes: %+v", s.Routes)
+		}
+	})
+}

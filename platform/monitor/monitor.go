@@ -30,10 +30,12 @@ func sortSnapshot(s *platform.Snapshot) {
 	slices.SortFunc(s.Addrs, func(a, b platform.Address) int {
 		return cmp.Or(cmp.Compare(a.Link, b.Link), a.Prefix.Compare(b.Prefix))
 	})
-	slices.SortFunc(s.Routes, func(a, b platform.Route) int {
-		return cmp.Or(cmp.Compare(a.Link, b.Link), a.Dst.Compare(b.Dst), cmp.Compare(a.Metric, b.Metric), a.Via.Compare(b.Via),
-			cmp.Compare(a.MTU, b.MTU))
-	})
+	for _, routes := range [][]platform.Route{s.Routes, s.OtherRoutes} {
+		slices.SortFunc(routes, func(a, b platform.Route) int {
+			return cmp.Or(cmp.Compare(a.Link, b.Link), a.Dst.Compare(b.Dst), cmp.Compare(a.Metric, b.Metric), a.Via.Compare(b.Via),
+				cmp.Compare(a.MTU, b.MTU))
+		})
+	}
 	slices.Sort(s.Routed)
 	s.Routed = slices.Compact(s.Routed) // both families lead there
 }

@@ -171,8 +171,9 @@ func (r reader) addrs(s *platform.Snapshot) error {
 			Link:   a.LinkIndex,
 			Prefix: p,
 			// An optimistic address may be used while its uniqueness is tested (RFC 4429); one that failed the test may not.
-			Tentative:  a.Flags&unix.IFA_F_DADFAILED != 0 || a.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_OPTIMISTIC) == unix.IFA_F_TENTATIVE,
-			Deprecated: a.Flags&unix.IFA_F_DEPRECATED != 0,
+			Tentative: a.Flags&unix.IFA_F_DADFAILED != 0 || a.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_OPTIMISTIC) == unix.IFA_F_TENTATIVE,
+			// The kernel takes the flag away for a moment at each advertisement that says it again; the lifetime is 0 all the time.
+			Deprecated: a.Flags&unix.IFA_F_DEPRECATED != 0 || p.Addr().Is6() && a.PreferedLft == 0,
 			Permanent:  a.Flags&unix.IFA_F_PERMANENT != 0 || uint32(a.ValidLft) == math.MaxUint32,
 			Autoconf:   p.Addr().Is6() && a.Flags&(unix.IFA_F_MANAGETEMPADDR|unix.IFA_F_TEMPORARY) != 0,
 		})
@@ -190,7 +191,13 @@ func (r reader) routes(ctx context.Context, s *platform.Snapshot, family int, in
 		if ok && family == netlink.FAMILY_V4 && (route.Type == unix.RTN_UNICAST || route.Type == unix.RTN_LOCAL) {
 			eachLink(&route, func(link int) { reached.add(dst, link) })
 		}
-		if !ok || route.Table != unix.RT_TABLE_MAIN || route.Type != unix.RTN_UNICAST {
+		if !ok || route.Type != unix.RTN_UNICAST {
+			return ctx.Err() == nil
+		}
+		if route.Table != unix.RT_TABLE_MAIN {
+			if family == netlink.FAMILY_V6 && isDefault(dst) {
+				s.OtherRoutes = append(s.OtherRoutes, hops(dst, &route)...)
+			}
 			return ctx.Err() == nil
 		}
 		if !dst.Addr().IsLinkLocalUnicast() {

@@ -32,9 +32,11 @@ type Explanation struct {
 	MTU6       int         `json:"mtu6,omitempty"` // octets, of an IPv6 packet on the uplink,
 	MTU4       int         `json:"mtu4,omitempty"` // and of the largest IPv4 packet that fits as one
 	Uplink     string      `json:"uplink,omitempty"`
-	PREF64     string      `json:"pref64,omitempty"` // the one in use
-	Source     string      `json:"source,omitempty"` // how it became known: configured or dns,
-	Origin     string      `json:"origin,omitempty"` // and from which resolver
+	Path       string      `json:"path,omitempty"`     // how packets get there: packet or kernel,
+	PathWhy    string      `json:"path_why,omitempty"` // and why, as the end of a sentence
+	PREF64     string      `json:"pref64,omitempty"`   // the one in use
+	Source     string      `json:"source,omitempty"`   // how it became known: configured or dns,
+	Origin     string      `json:"origin,omitempty"`   // and from which resolver
 
 	// Of a plain translator only, and then there is nothing else but the first two, and Native for its own addresses.
 	AsDestination *Mapped `json:"as_destination,omitempty"`
@@ -54,10 +56,11 @@ func Explain(c *config.Config, plan policy.Plan, host platform.Snapshot, address
 		return explainRouter(c, plan, host, address)
 	}
 	x := Explanation{
-		Schema: 1, Address: address, MTU6: plan.MTU6, MTU4: min(plan.MTU4, plan.MTU6-20), Uplink: plan.Uplink.Name, PREF64: plan.PREF64[0].String(),
+		Schema: 1, Address: address, MTU6: plan.MTU6, MTU4: min(plan.MTU4, plan.MTU6-20), Uplink: plan.Uplink.Name,
+		Path: string(plan.Path), PathWhy: plan.PathWhy, PREF64: plan.PREF64[0].String(),
 		Source: plan.Source.String(), Origin: plan.Origin,
 	}
-	if own(c, address) {
+	if own(c, plan, address) {
 		x.Native = ownText
 		return x, nil
 	}
@@ -65,16 +68,19 @@ func Explain(c *config.Config, plan policy.Plan, host platform.Snapshot, address
 		x.Native = native
 		return x, nil
 	}
-	t, err := translation.New(c, plan.PREF64, plan.MTU6, plan.MTU4)
+	t, err := translation.New(c, plan)
 	if err != nil {
 		return x, err
 	}
-	ours4, ours6 := ours(c)
+	ours4, ours6 := ours(c, plan)
 	var p []byte
 	switch {
 	case address.Is4():
 		p = packet(ours4, address)
-	case policy.CLAT(c).Contains(address):
+	case plan.Ours.Contains(address) && !c.Address.IPv6.IsValid():
+		x.Native = fmt.Sprintf("it is ours: it stands for %v", c.Interface.IPv4)
+		return x, nil
+	case plan.Ours.Contains(address):
 		x.Native = fmt.Sprintf("it is ours: address.ipv6 = %v stands for %v", c.Address.IPv6, c.Interface.IPv4)
 		return x, nil
 	default:
@@ -98,9 +104,9 @@ func Explain(c *config.Config, plan policy.Plan, host platform.Snapshot, address
 const ownText = "it is the translator's own: it answers pings, and its ICMP errors come from there"
 
 // own says whether address is the translator's, and stands for nobody else.
-func own(c *config.Config, address netip.Addr) bool {
-	shared := c.Address.IPv6.IsSingleIP() && c.Address.IPv6.Addr() == address
-	return address == c.Interface.SelfIPv4 || address == c.SelfIPv6() && !shared
+func own(c *config.Config, plan policy.Plan, address netip.Addr) bool {
+	shared := plan.Ours.IsSingleIP() && plan.Ours.Addr() == address
+	return address == c.Interface.SelfIPv4 || address == plan.Self6 && !shared
 }
 
 // translate gives p to the translator, which leaves p as it is.
@@ -113,7 +119,7 @@ func translate(t *siit.Translator, p []byte) siit.Result {
 }
 
 // ours is an address that is translated, of both families: the host's, or that of the first client behind it.
-func ours(c *config.Config) (netip.Addr, netip.Addr) {
+func ours(c *config.Config, plan policy.Plan) (netip.Addr, netip.Addr) {
 	v4 := c.Interface.IPv4.Addr()
 	if !c.Interface.IPv4.IsSingleIP() {
 		v4 = v4.Next()
@@ -124,7 +130,7 @@ func ours(c *config.Config) (netip.Addr, netip.Addr) {
 	if e, ok := c.Address.Embedding(); ok {
 		return v4, netip.AddrFrom16(e.Embed(v4.As4()))
 	}
-	return v4, policy.CLAT(c).Addr()
+	return v4, plan.Ours.Addr()
 }
 
 // nativeRoute describes what the host does with packets to address instead of giving them to the CLAT.

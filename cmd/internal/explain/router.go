@@ -24,11 +24,11 @@ type Mapped struct {
 // be the other end of all.
 func explainRouter(c *config.Config, plan policy.Plan, host platform.Snapshot, address netip.Addr) (Explanation, error) {
 	x := Explanation{Schema: 1, Address: address, Route: route(c, host, address)}
-	if own(c, address) {
+	if own(c, plan, address) {
 		x.Native = ownText
 		return x, nil
 	}
-	t, err := translation.New(c, plan.PREF64, plan.MTU6, plan.MTU4)
+	t, err := translation.New(c, plan)
 	if err != nil {
 		return x, err
 	}

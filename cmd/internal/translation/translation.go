@@ -8,22 +8,21 @@ import (
 	"uclat/clat/config"
 	"uclat/clat/eam"
 	"uclat/clat/policy"
-	"uclat/clat/pref64"
 	"uclat/clat/siit"
 )
 
-// Table maps the addresses that c names, with the NAT64 prefixes that hold now, the one in use first.
-func Table(c *config.Config, prefixes []pref64.Prefix) (*eam.Table, error) {
+// Table maps the addresses that c names, as plan has it: with Ours, and with the NAT64 prefixes that hold now, the one in use first.
+func Table(c *config.Config, plan policy.Plan) (*eam.Table, error) {
 	s := eam.Spec{
-		PREF64: prefixes, Self4: c.Interface.SelfIPv4,
+		PREF64: plan.PREF64, Elsewhere: plan.Elsewhere, Self4: c.Interface.SelfIPv4,
 		RejectNonGlobal: c.Translate.WKPNonGlobal == config.ActionReject,
 	}
 	if c.Router() {
 		s.Role = eam.Router
 	} else if host, one := c.Interface.Host(); one {
-		s.Ours = []eam.Mapping{{IPv4: netip.PrefixFrom(host, 32), IPv6: policy.CLAT(c)}}
+		s.Ours = []eam.Mapping{{IPv4: netip.PrefixFrom(host, 32), IPv6: plan.Ours}}
 	} else {
-		s.Ours = []eam.Mapping{{IPv4: c.Interface.IPv4, IPv6: c.Address.IPv6, Embed: true}}
+		s.Ours = []eam.Mapping{{IPv4: c.Interface.IPv4, IPv6: plan.Ours, Embed: true}}
 	}
 	for _, m := range c.Maps {
 		s.Map = append(s.Map, eam.Mapping{IPv4: m.IPv4, IPv6: m.IPv6})
@@ -35,19 +34,19 @@ func Table(c *config.Config, prefixes []pref64.Prefix) (*eam.Table, error) {
 	return t, nil
 }
 
-// New is the translator between an IPv6 side that takes mtu6 octets and an IPv4 side that takes mtu4.
-func New(c *config.Config, prefixes []pref64.Prefix, mtu6, mtu4 int) (*siit.Translator, error) {
-	m, err := Table(c, prefixes)
+// New is the translator that plan needs.
+func New(c *config.Config, plan policy.Plan) (*siit.Translator, error) {
+	m, err := Table(c, plan)
 	if err != nil {
 		return nil, err
 	}
-	lowest := mtu6
+	lowest := plan.MTU6
 	if c.Translate.LowestIPv6MTU != 0 {
-		lowest = min(c.Translate.LowestIPv6MTU, mtu6)
+		lowest = min(c.Translate.LowestIPv6MTU, plan.MTU6)
 	}
 	t, err := siit.New(m, siit.Options{
-		MTU6: mtu6, MTU4: mtu4, LowestMTU6: lowest,
-		Self4: c.Interface.SelfIPv4, Self6: c.SelfIPv6(),
+		MTU6: plan.MTU6, MTU4: plan.MTU4, LowestMTU6: lowest,
+		Self4: c.Interface.SelfIPv4, Self6: plan.Self6,
 		UnmappedSource: c.Translate.UnmappedSource, NodeID: c.Translate.NodeIdentification,
 		TTLTransparent: c.Translate.TTLTransparent,
 		SetTOS:         c.Translate.TrafficClass.Fixed, TOS: c.Translate.TrafficClass.Octet,

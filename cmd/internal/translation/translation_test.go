@@ -9,6 +9,7 @@ import (
 	"uclat/clat"
 	"uclat/clat/config"
 	"uclat/clat/frame"
+	"uclat/clat/policy"
 	"uclat/clat/pref64"
 	"uclat/clat/siit"
 )
@@ -28,6 +29,13 @@ func parse(t *testing.T, toml string) *config.Config {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// planned is a configuration, and what a plan for it says of addresses.
+func planned(t *testing.T, toml, nat64 string, mtu6, mtu4 int) (*config.Config, policy.Plan) {
+	t.Helper()
+	c := parse(t, toml)
+	return c, policy.Plan{On: true, PREF64: prefixes(nat64), Ours: policy.CLAT(c), Self6: c.SelfIPv6(), MTU6: mtu6, MTU4: mtu4}
 }
 
 func prefixes(text string) (all []pref64.Prefix) {
@@ -69,7 +77,7 @@ func TestTable(t *testing.T) {
 		{"the router's own address is no source", router, "64:ff9b::/96", "100.64.46.5", "192.0.2.1", "source"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			m, err := Table(parse(t, tt.config), prefixes(tt.pref64))
+			m, err := Table(planned(t, tt.config, tt.pref64, 1500, 1500))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -112,7 +120,7 @@ func TestTableRefuses(t *testing.T) {
 		{"a map that takes the host's own address", prefix + "map = [{ipv4 = '192.0.2.1', ipv6 = '2001:db8:c1a7:0:64:402e:400:0'}]", "",
 			"address mapping: 2001:db8:c1a7:0:64:402e:400:0/128 is mapped twice"},
 	} {
-		if _, err := New(parse(t, tt.config), prefixes(tt.pref64), 1500, 1500); err == nil || !strings.HasPrefix(err.Error(), tt.want) {
+		if _, err := New(planned(t, tt.config, tt.pref64, 1500, 1500)); err == nil || !strings.HasPrefix(err.Error(), tt.want) {
 			t.Errorf("%s: %v, want %s", tt.name, err, tt.want)
 		}
 	}
@@ -183,7 +191,7 @@ func TestOptions(t *testing.T) {
 			if mtu6 == 0 {
 				mtu6 = 1500
 			}
-			tr, err := New(parse(t, one+tt.config), prefixes("64:ff9b::/96"), mtu6, mtu6)
+			tr, err := New(planned(t, one+tt.config, "64:ff9b::/96", mtu6, mtu6))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -221,7 +229,7 @@ func TestMTUs(t *testing.T) {
 		{"one too many", 1500, 1300, ipv6(17, "64:ff9b::198.51.100.10", "2001:db8:c1a7::46", append([]byte{7: 1}, make([]byte, 1273)...)), siit.Reply},
 		{"to IPv6, which does not care for it", 1500, 1300, udp4(t, 64, 1460, true), siit.Forward},
 	} {
-		tr, err := New(parse(t, one), prefixes("64:ff9b::/96"), tt.mtu6, tt.mtu4)
+		tr, err := New(planned(t, one, "64:ff9b::/96", tt.mtu6, tt.mtu4))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -237,7 +245,7 @@ func TestHairpin(t *testing.T) {
 		{router, "64:ff9b::c000:201 2001:db8:7::9"},
 		{router + "translate.hairpin = false", "192.0.2.1 198.18.0.9"},
 	} {
-		tr, err := New(parse(t, tt.config), prefixes("64:ff9b::/96"), 1500, 1500)
+		tr, err := New(planned(t, tt.config, "64:ff9b::/96", 1500, 1500))
 		if err != nil {
 			t.Fatal(err)
 		}

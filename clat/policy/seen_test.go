@@ -1,0 +1,218 @@
+package policy
+
+import (
+	"fmt"
+	"net/netip"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"uclat/clat/config"
+	"uclat/discovery"
+	"uclat/platform"
+)
+
+const (
+	// A laptop where routers are, and what it gets from them. What they announce is heard.
+	lan = `
+		link lo l3
+		link eth0 hardware 02:00:5e:10:00:05
+		addr lo ::1/128
+		addr eth0 fe80::5/64
+		route eth0 ::/0 via fe80::1 metric 1024
+		heard eth0 advertised
+	`
+	one   = "addr eth0 2001:db8:1::5/64 autoconf\n"
+	two   = "addr eth0 2001:db8:2::5/64 autoconf\n"
+	local = "addr eth0 fd00:1::5/64 autoconf\n"
+
+	through0 = "IPv4 through eth0, PREF64 64:ff9b::/96 (configured), as "
+)
+
+var (
+	noon   = time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
+	secret = [32]byte{1, 2, 3}
+)
+
+// addressName is how an address that is made is called in the tests: "2001:db8:1::/64#2" is the third of that prefix.
+var addressName = regexp.MustCompile(`([0-9a-f:]+/64)#(\d)`)
+
+// seen is an Input at noon. Beside the lines of a snapshot there are "heard LINK STATE", "announced LINK ROUTER PREFIX [A=0] [preferred
+// DURATION]", and "trial LINK ADDRESS STATE [DETAIL...]" with an address or the name of one that is made.
+func seen(t *testing.T, settings, text, pref64 string) Input {
+	t.Helper()
+	in := Input{Config: parse(t, settings), PREF64: known(pref64), Now: noon, Secret: secret, Heard: map[int]discovery.Heard{}}
+	var host, rest []string
+	for line := range strings.Lines(text) {
+		if w := strings.Fields(line); len(w) > 0 && slices.Contains([]string{"heard", "announced", "trial"}, w[0]) {
+			rest = append(rest, line)
+		} else {
+			host = append(host, line)
+		}
+	}
+	in.Host = snapshot(t, strings.Join(host, ""))
+	for _, line := range rest {
+		w := strings.Fields(line)
+		link, ok := in.Host.LinkByName(w[1])
+		if !ok {
+			t.Fatalf("%q: no such link", line)
+		}
+		switch w[0] {
+		case "heard":
+			in.Heard[link.Index] = heardState(t, w[2])
+		case "announced":
+			a := discovery.Announced{Link: link.Index, Router: netip.MustParseAddr(w[2]), Prefix: netip.MustParsePrefix(w[3]), OnLink: true,
+				Autonomous: !slices.Contains(w, "A=0"), Until: noon.Add(24 * time.Hour)}
+			if i := slices.Index(w, "preferred"); i >= 0 {
+				d, err := time.ParseDuration(w[i+1])
+				if err != nil {
+					t.Fatalf("%q: %v", line, err)
+				}
+				a.Preferred = noon.Add(d)
+			}
+			in.Announced = append(in.Announced, a)
+		case "trial":
+			one := Trial{Link: link.Index, Addr: addressNamed(w[2], link.Name), State: trialState(t, w[3])}
+			if one.Detail = strings.Join(w[4:], " "); one.State == Duplicate && one.Detail != "" {
+				one.Detail = " " + one.Detail // the end of a line: " by" somebody
+			}
+			in.Trials = append(in.Trials, one)
+		}
+	}
+	return in
+}
+
+func heardState(t *testing.T, text string) discovery.Heard {
+	for _, h := range []discovery.Heard{discovery.Unknown, discovery.Silent, discovery.Advertised} {
+		if h.String() == text {
+			return h
+		}
+	}
+	t.Fatalf("heard %q", text)
+	return 0
+}
+
+func trialState(t *testing.T, text string) TrialState {
+	i := slices.Index([]string{Checking: "checking", Probing: "probing", Seen: "seen", Silent: "silent", Duplicate: "duplicate"}, text)
+	if i < 0 {
+		t.Fatalf("trial %q", text)
+	}
+	return TrialState(i)
+}
+
+// addressNamed is an address by its text, or by its name.
+func addressNamed(text, link string) netip.Addr {
+	if m := addressName.FindStringSubmatch(text); m != nil {
+		count, _ := strconv.Atoi(m[2])
+		return makeAddress(secret, netip.MustParsePrefix(m[1]), link, count)
+	}
+	return netip.MustParseAddr(text)
+}
+
+// withNames is text with the names of the addresses that are made.
+func withNames(in Input, text string) string {
+	var pairs []string
+	name := func(link int, p netip.Prefix) {
+		l, _ := in.Host.Link(link)
+		for count := range identifierRetries + 2 {
+			if p.Bits() == 64 {
+				pairs = append(pairs, makeAddress(in.Secret, p, l.Name, count).String(), fmt.Sprintf("%v#%d", p.Masked(), count))
+			}
+		}
+	}
+	for _, a := range in.Host.Addrs {
+		name(a.Link, a.Prefix)
+	}
+	for _, a := range in.Announced {
+		name(a.Link, a.Prefix)
+	}
+	return strings.NewReplacer(pairs...).Replace(text)
+}
+
+// planText is a plan as lines: its code and why, what the uplink has to hold, and the warnings.
+func planText(in Input, p Plan) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s  %s\n", p.Code, p.Why)
+	for _, h := range p.Try {
+		fmt.Fprintf(&b, "try %s", shortPrefix(h.Addrs))
+		if h.ND {
+			b.WriteString(" ND")
+		}
+		b.WriteString("\n")
+	}
+	if p.Use.IsValid() {
+		fmt.Fprintf(&b, "use %v as %s, errors from %v\n", p.Use, shortPrefix(p.Ours), p.Self6)
+	}
+	for _, w := range p.Warnings {
+		fmt.Fprintf(&b, "warning %s\n", w)
+	}
+	return withNames(in, b.String())
+}
+
+// decideText is what Decide says, as text. It holds the plan to what is true of every one.
+func decideText(t *testing.T, in Input) string {
+	t.Helper()
+	p := Decide(in)
+	checkWhole(t, in, p)
+	if again := Decide(in); !reflect.DeepEqual(p, again) {
+		t.Errorf("the same input, another plan (-first +second)\n%s", cmp.Diff(p, again, plain))
+	}
+	return planText(in, p)
+}
+
+// expect compares what Decide says with the lines of want.
+func expect(t *testing.T, in Input, want string) {
+	t.Helper()
+	var lines strings.Builder
+	for line := range strings.Lines(strings.TrimSpace(want)) {
+		lines.WriteString(strings.TrimSpace(line) + "\n")
+	}
+	if diff := cmp.Diff(lines.String(), decideText(t, in)); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+// checkWhole holds a plan of path packet to what is true of every one: there is no half.
+func checkWhole(t *testing.T, in Input, p Plan) {
+	t.Helper()
+	if p.Code == "" || strings.ContainsAny(p.Why, "\n\"%") || p.Why == "" {
+		t.Errorf("%s  %q is not one line that a log shows as it is", p.Code, p.Why)
+	}
+	if p.Path != config.PathPacket && len(p.Try) > 0 || len(p.Try) > 2 {
+		t.Errorf("%s, on path %s: tries %v", p.Code, p.Path, p.Try)
+	}
+	if starting := p.Code == "checking-address" || p.Code == "probing"; starting && len(p.Try) != 1 || !p.On && !starting && len(p.Try) != 0 {
+		t.Errorf("%s: tries %v", p.Code, p.Try)
+	}
+	for i, h := range p.Try {
+		if !h.Addrs.IsValid() || h.Addrs.Masked() != h.Addrs || h.ND && !h.Addrs.IsSingleIP() || slices.Contains(p.Try[:i], h) {
+			t.Errorf("tries %v", p.Try)
+		}
+		if in.trial(p.Uplink.Index, h.Addrs.Addr()).State == Duplicate {
+			t.Errorf("tries %v, which is somebody else's", h.Addrs)
+		}
+	}
+	if holes := len(p.Host.Blackhole); p.Path == config.PathPacket && holes != len(p.Try) && (holes > 0 || in.Host.Forwarding6) {
+		t.Errorf("tries %v, of which the kernel is to keep quiet about %v", p.Try, p.Host.Blackhole)
+	}
+	if !p.On {
+		if p.Use.IsValid() || p.Ours.IsValid() || p.Self6.IsValid() || !reflect.DeepEqual(p.Host, platform.HostConfig{Blackhole: p.Host.Blackhole}) {
+			t.Errorf("%s, and half on: %+v", p.Code, p)
+		}
+		return
+	}
+	inUse := func(h Hold) bool { return h.Addrs == p.Ours && p.Ours.Addr() == p.Use }
+	if p.Wrong || !p.Ours.IsValid() || !p.Self6.IsValid() || p.Host.TUN == "" || len(p.PREF64) == 0 ||
+		p.Path == config.PathPacket && !slices.ContainsFunc(p.Try, inUse) {
+		t.Errorf("%s, and not whole: %+v", p.Code, p)
+	}
+	if p.Path == config.PathPacket && (p.Host.Forward != nil || p.Host.IPv6 || p.PathWhy == "") {
+		t.Errorf("path packet, and the host is changed: %+v", p.Host)
+	}
+}
