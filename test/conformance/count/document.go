@@ -20,17 +20,19 @@ var sections = []struct{ first, title string }{
 	{"XLAT-6791-3", "ICMPv6 errors from routers without an IPv4 address"},
 	{"XLAT-CK-1", "Transport checksums"},
 	{"PMTU-8201-4-1", "Path MTU"},
+	{"SRC-4862-1", "The CLAT's own IPv6 address"},
 }
 
 const introduction = `# Conformance
 
 <!-- Written by make conformance: change test/conformance/requirements.tsv instead. -->
 
-What the translator must do by the RFCs that it implements, and what we decided where they leave it open. Each requirement has an ID
-and one test of that name in ` + "`test/conformance`" + `, which builds and reads all packets with a library that shares nothing with the
-translator. ` + "`make conformance`" + ` runs them, makes sure that there is one for each, and writes this file; some tests go through the
-kernel and need root. ` + "`go test -run '/^XLAT-7915-4.1-8$' ./test/conformance`" + ` runs one. ` + "`make mutants`" + ` shows that they can fail: it puts
-mistakes into the translator, at least one for each requirement that is a must, and wants that requirement's test to find it.
+What uclat must do by the RFCs that it implements, as a translator and with the IPv6 address that it has of its own, and what we decided
+where they leave it open. Each requirement has an ID and one test of that name in ` + "`test/conformance`" + `, which builds and reads all
+packets with a library that shares nothing with uclat. ` + "`make conformance`" + ` runs them, makes sure that there is one for each, and writes
+this file; some tests go through the kernel and need root. ` + "`go test -run '/^XLAT-7915-4.1-8$' ./test/conformance`" + ` runs one.
+` + "`make mutants`" + ` shows that they can fail: it puts mistakes into the program, at least one for each requirement that is a must, and
+wants that requirement's test to find it.
 
 %s.
 

@@ -34,6 +34,16 @@ const (
 	configKeys  = "clat/config/keys.go"
 	configCheck = "clat/config/check.go"
 	configSelf  = "clat/config/config.go"
+	nodeSelf    = "clat/node/node.go"
+	nodeInput   = "clat/node/input.go"
+	nodeSend    = "clat/node/send.go"
+	nodeMessage = "clat/node/message.go"
+	madeAddress = "clat/policy/address.go"
+	candidates  = "clat/policy/packet.go"
+	tries       = "clat/policy/trial.go"
+	conflicts   = "clat/policy/conflict.go"
+	decision    = "clat/policy/policy.go"
+	announced   = "discovery/announcements.go"
 )
 
 // faults are mistakes that somebody could make, in the order of the requirements that they violate. Each old text is as short as it
@@ -50,6 +60,9 @@ var faults = slices.Concat(
 	transportFaults,
 	reassemblyFaults,
 	pathMTUFaults,
+	nodeFaults,
+	sourceFaults,
+	dedicatedFaults,
 )
 
 var addressFaults = []fault{

@@ -21,11 +21,14 @@ type Requirement struct {
 // Strict says whether some part of the requirement is a must or a must not.
 func (r *Requirement) Strict() bool { return strings.ContainsAny(r.Level, "MN") }
 
+// families are what IDs begin with: translation, path MTU, the CLAT's IPv6 address, and where a CLAT is on.
+var families = []string{"XLAT", "PMTU", "SRC", "CLATON"}
+
 var columns = []string{"id", "level", "direction", "source", "requirement"}
 
 // What each column but the last may hold.
 var (
-	idForm        = regexp.MustCompile(`^(XLAT|PMTU)-[A-Za-z0-9][A-Za-z0-9./-]*$`)
+	idForm        = regexp.MustCompile(`^(` + strings.Join(families, "|") + `)-[A-Za-z0-9][A-Za-z0-9./-]*$`)
 	levelForm     = regexp.MustCompile(`^[MSODN](/[MSODN])*$`)
 	directionForm = regexp.MustCompile(`^(46|64|B|C)$`)
 	sourceForm    = regexp.MustCompile(`^(RFC [0-9]+|draft-[a-z0-9-]+)(,|;|$)`)
@@ -83,5 +86,6 @@ func parseLine(line string) (r Requirement, err error) {
 
 // Looks says whether a string begins as the IDs do.
 func Looks(name string) bool {
-	return strings.HasPrefix(name, "XLAT-") || strings.HasPrefix(name, "PMTU-")
+	family, _, ok := strings.Cut(name, "-")
+	return ok && slices.Contains(families, family)
 }

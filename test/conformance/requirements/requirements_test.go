@@ -3,6 +3,7 @@ package requirements
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -12,15 +13,19 @@ const head = "id\tlevel\tdirection\tsource\trequirement\n"
 func TestParse(t *testing.T) {
 	got, err := parse("list", head+
 		"XLAT-ICMP46-3/1\tM\t46\tRFC 7915, 4.2\tHost Unreachable becomes 1/0.\n"+
-		"PMTU-CLAT-1\tD\tC\tdraft-ietf-x-y\tA cache.\n")
+		"PMTU-CLAT-1\tD\tC\tdraft-ietf-x-y\tA cache.\n"+
+		"SRC-NEUTRAL\tO\tB\tRFC 6052, 4.1\tAn address.\n"+
+		"CLATON-7-1\tM\tC\tdraft-ietf-x-y, 7\tAnother.\n")
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []Requirement{
 		{"XLAT-ICMP46-3/1", "M", "46", "RFC 7915, 4.2", "Host Unreachable becomes 1/0."},
 		{"PMTU-CLAT-1", "D", "C", "draft-ietf-x-y", "A cache."},
+		{"SRC-NEUTRAL", "O", "B", "RFC 6052, 4.1", "An address."},
+		{"CLATON-7-1", "M", "C", "draft-ietf-x-y, 7", "Another."},
 	}
-	if len(got) != 2 || got[0] != want[0] || got[1] != want[1] {
+	if !slices.Equal(got, want) {
 		t.Errorf("got %+v", got)
 	}
 	for level, strict := range map[string]bool{"M": true, "M/S": true, "S/M": true, "N": true, "S": false, "O": false, "D": false} {
@@ -54,6 +59,17 @@ func TestParseErrors(t *testing.T) {
 	}
 }
 
+func TestLooks(t *testing.T) {
+	for name, want := range map[string]bool{
+		"XLAT-CK-1": true, "PMTU-": true, "SRC-4862-1/case": true, "CLATON-7-1": true,
+		"CLAT-1": false, "SOURCE-1": false, "SRC": false, "a SRC-1": false, "src-1": false, "": false,
+	} {
+		if Looks(name) != want {
+			t.Errorf("%q: %v", name, !want)
+		}
+	}
+}
+
 // The list itself.
 func TestLoad(t *testing.T) {
 	list, err := Load(filepath.Join("..", "requirements.tsv"))
@@ -65,7 +81,7 @@ func TestLoad(t *testing.T) {
 			t.Errorf("%s: %q is no sentence", r.ID, r.Text)
 		}
 	}
-	if len(list) != 147 {
+	if len(list) != 158 {
 		t.Errorf("%d requirements", len(list))
 	}
 	if _, err := Load("nowhere.tsv"); !os.IsNotExist(err) {
