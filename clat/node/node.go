@@ -166,9 +166,14 @@ func (n *Node) RouterHeard() time.Time { return n.heard }
 // begin starts duplicate address detection (RFC 4862, 5.4), or starts it anew. There is no random delay before it: that is for hosts
 // that all boot at once, and the host's own kernel spoke on this link before us.
 func (n *Node) begin(now time.Time) {
-	if n.addr.IsValid() && n.hw != nil {
-		n.looped = false
-		n.detect.start(now, 1)
+	if !n.addr.IsValid() || n.hw == nil {
+		return
+	}
+	n.looped = false
+	n.detect.start(now, 1)
+	if n.status == Optimistic {
+		// It is in use from now on, and what comes back has to find us (RFC 9131, 6.1.2; O=0 by RFC 4429, 2.2).
+		n.announce.start(now, maxAdvertisements)
 	}
 }
 
@@ -180,9 +185,10 @@ func (n *Node) detectDuplicate(now time.Time) {
 		return
 	}
 	n.detect.stop()
-	n.status = Ready
-	n.override = false
-	n.announce.start(now, maxAdvertisements)
+	if n.status == Tentative {
+		n.announce.start(now, maxAdvertisements)
+	}
+	n.status, n.override = Ready, false
 	n.meetRouter(now)
 }
 

@@ -55,11 +55,10 @@ var nodeFaults = []fault{
 		"all nodes are told"},
 	{"SRC-9131-1", nodeSelf, `allRouters, group(allRouters), false, false`, `allRouters, group(allRouters), false, true`,
 		"what the routers knew is replaced"},
-	{"SRC-9131-1", nodeSelf, "	n.override = false\n	n.announce.start(now, maxAdvertisements)\n", "", "nobody is told"},
+	{"SRC-9131-1", nodeSelf, "	if n.status == Tentative {\n", "	if false {\n", "nobody is told"},
 	{"SRC-9131-1", nodeSelf, `maxAdvertisements = 3`, `maxAdvertisements = 1`, "they are told once, and a packet is lost"},
-	{"SRC-9131-1", nodeSelf, `	n.override = false
-	n.announce.start(now, maxAdvertisements)`, `	n.override = false
-	n.announce.start(now.Add(time.Second), maxAdvertisements)`, "they are told later than something else is sent"},
+	{"SRC-9131-1", nodeSelf, "	if n.status == Tentative {\n		n.announce.start(now, maxAdvertisements)",
+		"	if n.status == Tentative {\n		n.announce.start(now.Add(time.Second), maxAdvertisements)", "they are told later than something else is sent"},
 }
 
 var sourceFaults = []fault{
