@@ -50,6 +50,7 @@ func (c *Conn) wrap(f *frame.Frame, n int) bool {
 	var o frame.Offload
 	if c.shape.vnet {
 		var err error
+		unlist(c.in[:vnet.Len], c.shape.link, c.in[c.shape.head():c.shape.head()+n])
 		if o, err = vnet.Decode(c.in[:vnet.Len], c.shape.link, n); err != nil {
 			return false
 		}

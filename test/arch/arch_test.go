@@ -40,7 +40,7 @@ var may = map[string][]string{
 	"platform":                 {},
 	"platform/hostnet":         {"platform", "clat", "clat/frame", "platform/hostnet/durable", "platform/internal/..."},
 	"platform/hostnet/durable": {},
-	"platform/link":            {"platform", "clat", "clat/frame", "clat/segment", "platform/internal/..."},
+	"platform/link":            {"platform", "clat", "clat/checksum", "clat/frame", "clat/segment", "platform/internal/..."},
 	"platform/monitor":         {"platform", "clat", "clat/frame", "platform/internal/..."},
 	"platform/nexthop":         {"platform", "clat", "clat/frame", "platform/internal/..."},
 	"platform/resolver":        {"platform", "clat", "clat/frame", "platform/internal/..."},

@@ -3,9 +3,7 @@ package main
 // The IPv6 address that a CLAT has of its own: its node on the link, what it is made of, and when it is used.
 
 var nodeFaults = []fault{
-	{"SRC-4862-1", nodeSelf, `	n.detect.stop()
-	n.status = Ready`, `	n.detect.stop()
-	n.status = Tentative`, "the address never becomes ours"},
+	{"SRC-4862-1", nodeSelf, `n.status, n.override = Ready, false`, `n.override = false`, "the address never becomes ours"},
 	{"SRC-4862-1", nodeSelf, `retransTimer      = time.Second`, `retransTimer      = time.Second / 2`,
 		"others have half a second to object"},
 	{"SRC-4862-1", nodeSelf, `n.detect.start(now, 1)`, `n.detect.start(now, 0)`, "nobody is asked"},
