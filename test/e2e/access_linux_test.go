@@ -25,38 +25,40 @@ func TestAccess(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name  string
-		flags []string
-		self6 string // what the network sees as source
+		flags func(path, ...string) []string
 	}{
-		{"everything is configured", configured(), clat46},
-		{"PREF64 by RFC 7050 from a DNS64", discovering(), clat64},
+		{"everything is configured", path.configured},
+		{"PREF64 by RFC 7050 from a DNS64", path.discovering},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			top := newTopology(t)
-			before := dump(t, top.laptop)
-			uplink := startCapture(t, top.laptop, "eth0", "")
-			p := top.up(t, c.flags...)
-			top.access(t)
-			down(t, p, syscall.SIGTERM)
-			top.unchanged(t, before)
-			frames := uplink.frames(t)
-			if len(frames) < 1000 {
-				t.Errorf("the capture has %d frames, which is not all of it", len(frames))
-			}
-			for _, f := range frames {
-				if what := leak(f); what != "" {
-					t.Fatalf("%s left the laptop: % x", what, f)
-				}
-			}
-			// What leaves includes errors of the laptop's own, with a packet in them.
-			const next, kind, unreachable = 14 + 6, 14 + 40, 1
-			if !slices.ContainsFunc(frames, func(f []byte) bool {
-				return source6(f) == c.self6 && f[next] == syscall.IPPROTO_ICMPV6 && f[kind] == unreachable
-			}) {
-				t.Errorf("no ICMPv6 error came from %s", c.self6)
-			}
+			eachPath(t, func(t *testing.T, top *topology) { testAccess(t, top, c.flags(top.path)) })
 		})
+	}
+}
+
+func testAccess(t *testing.T, top *topology, flags []string) {
+	before := dump(t, top.laptop)
+	uplink := startCapture(t, top.laptop, "eth0", "")
+	p := top.up(t, flags...)
+	self6 := p.addr6(t).String()
+	top.access(t)
+	down(t, p, syscall.SIGTERM)
+	top.unchanged(t, before)
+	frames := uplink.frames(t)
+	if len(frames) < 1000 {
+		t.Errorf("the capture has %d frames, which is not all of it", len(frames))
+	}
+	for _, f := range frames {
+		if what := leak(f); what != "" {
+			t.Fatalf("%s left the laptop: % x", what, f)
+		}
+	}
+	// What leaves includes errors of the laptop's own, with a packet in them.
+	const next, kind, unreachable = 14 + 6, 14 + 40, 1
+	if !slices.ContainsFunc(frames, func(f []byte) bool {
+		return source6(f) == self6 && f[next] == syscall.IPPROTO_ICMPV6 && f[kind] == unreachable
+	}) {
+		t.Errorf("no ICMPv6 error came from %s", self6)
 	}
 }
 
@@ -119,8 +121,9 @@ func (top *topology) access(t *testing.T) {
 // ping4 pings the server by its IPv4 address.
 func (top *topology) ping4(t *testing.T) {
 	t.Helper()
+	// It goes on until it has three answers: one that takes longer than the interval is not lost.
 	out := must(t, top.laptop, peers.Find(t, "ping"), "-c", "3", "-i", "0.1", "-w", "5", server4.String())
-	if !strings.Contains(out, " 3 received, 0% packet loss") {
+	if !strings.Contains(out, " 3 received, ") {
 		t.Errorf("ping says\n%s", out)
 	}
 }
@@ -233,8 +236,9 @@ func (top *topology) traceroute(t *testing.T) {
 
 func (top *topology) iperf3(t *testing.T) {
 	iperf3 := peers.Find(t, "iperf3")
-	start(t, top.server, iperf3, "-s", "--forceflush", "-B", server4.String()).wait(t, "Server listening")
-	for _, args := range [][]string{{"-n", "40M"}, {"-n", "40M", "-R"}, {"-u", "-b", "10M", "-n", "500K"}} {
+	server := start(t, top.server, iperf3, "-s", "--forceflush", "-B", server4.String())
+	for i, args := range [][]string{{"-n", "40M"}, {"-n", "40M", "-R"}, {"-u", "-b", "10M", "-n", "500K"}} {
+		server.wait(t, fmt.Sprintf("(test #%d)", i+1)) // it serves one after the other
 		var report struct {
 			End struct {
 				Received struct{ Bytes int64 } `json:"sum_received"`

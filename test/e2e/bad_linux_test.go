@@ -39,7 +39,7 @@ func TestBadInput(t *testing.T) {
 		{"a log level that is none", []string{"--log-level", "loud"}, "", `--log-level: "loud" is not one of debug, info, warn, error`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			flags := configured(c.flags...)
+			flags := top.configured(c.flags...)
 			if c.file != "" {
 				flags = append(flags, "--config", config(t, "uclat.toml", c.file))
 			}
@@ -50,29 +50,29 @@ func TestBadInput(t *testing.T) {
 		})
 	}
 	t.Run("a file that is not there", func(t *testing.T) {
-		top.refused(t, "run", configured("--config", "/etc/uclat/none.toml"), "/etc/uclat/none.toml: no such file")
+		top.refused(t, "run", top.configured("--config", "/etc/uclat/none.toml"), "/etc/uclat/none.toml: no such file")
 	})
 	t.Run("a word too many", func(t *testing.T) {
-		top.refused(t, "run", configured("now"), `"now" is one word too many`)
+		top.refused(t, "run", top.configured("now"), `"now" is one word too many`)
 	})
 	t.Run("address.ipv6 missing", func(t *testing.T) {
 		const want = "address.ipv6 is not set: path kernel needs an IPv6 address or prefix that is routed to this host"
 		for _, command := range []string{"run", "check"} {
-			top.refused(t, command, []string{"--pref64.prefixes", pref64.String()}, want)
+			top.refused(t, command, []string{"--path", "kernel", "--pref64.prefixes", pref64.String()}, want)
 		}
 	})
 }
 
 // TestBadHost is TestBadInput where the host is what does not do.
-func TestBadHost(t *testing.T) {
-	t.Parallel()
-	top := newTopology(t)
+func TestBadHost(t *testing.T) { eachPath(t, testBadHost) }
+
+func testBadHost(t *testing.T, top *topology) {
 	ip := peers.Find(t, "ip")
 	t.Run("not root", func(t *testing.T) {
 		before := dump(t, top.laptop)
 		p := uclat(t)
 		r := try(t, top.laptop, peers.Program{Path: peers.Find(t, "setpriv").Path, Env: p.Env},
-			append([]string{"--reuid", "65534", "--regid", "65534", "--clear-groups", p.Path, "run"}, configured()...)...)
+			append([]string{"--reuid", "65534", "--regid", "65534", "--clear-groups", p.Path, "run"}, top.configured()...)...)
 		checkRefused(t, r, "run as root")
 		top.unchanged(t, before)
 	})
@@ -80,21 +80,22 @@ func TestBadHost(t *testing.T) {
 		t.Run("name taken: "+kind, func(t *testing.T) {
 			must(t, top.laptop, ip, strings.Fields(kind)...)
 			for _, command := range []string{"run", "check"} {
-				top.refused(t, command, configured(), "clat0", "exists already", "choose another name")
+				top.refused(t, command, top.configured(), "clat0", "exists already", "choose another name")
 			}
 			must(t, top.laptop, ip, "link", "delete", tunDev)
 		})
 	}
 	t.Run("name taken: by the program itself", func(t *testing.T) {
-		p := top.up(t, configured()...)
-		top.refused(t, "run", configured(), "clat0", "exists already", "choose another name")
+		p := top.up(t, top.configured()...)
+		top.refused(t, "run", top.configured(), "/var/lib/uclat", "held by process", "--state-dir")
+		top.refused(t, "run", top.configured("--state-dir", "/run/second"), "clat0", "exists already", "choose another name")
 		top.ping4(t) // by the first one
 		down(t, p, syscall.SIGTERM)
 	})
 	t.Run("name taken, and no PREF64 yet", func(t *testing.T) {
 		top.resolver(t, nobody)
 		must(t, top.laptop, ip, "link", "add", tunDev, "type", "veth", "peer", "other")
-		top.refused(t, "run", discovering(), "clat0", "exists already")
+		top.refused(t, "run", top.discovering(), "clat0", "exists already")
 		must(t, top.laptop, ip, "link", "delete", tunDev)
 		top.resolver(t, routerLAN.Addr().String())
 	})
@@ -104,7 +105,7 @@ func TestBadHost(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, command := range []string{"run", "check"} {
-			top.refused(t, command, configured(), "interface.ipv4 = 100.64.46.4 overlaps with 100.64.1.1/10 on eth0",
+			top.refused(t, command, top.configured(), "interface.ipv4 = 100.64.46.4 overlaps with 100.64.1.1/10 on eth0",
 				"choose another, such as 192.0.0.2")
 		}
 		if err := top.laptop.DelAddr("eth0", addr); err != nil {
@@ -129,29 +130,29 @@ func TestBadHost(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, command := range []string{"run", "check"} {
-			top.refused(t, command, configured(), "interface.ipv4 = 100.64.46.4 overlaps with the route 100.64.0.0/10 by tailscale0")
+			top.refused(t, command, top.configured(), "interface.ipv4 = 100.64.46.4 overlaps with the route 100.64.0.0/10 by tailscale0")
 		}
 		// What the line says to do helps.
 		before := dump(t, top.laptop)
-		p := top.up(t, configured("--interface.ipv4", "192.0.0.2", "--interface.self-ipv4", "192.0.0.3")...)
+		p := top.up(t, top.configured("--interface.ipv4", "192.0.0.2", "--interface.self-ipv4", "192.0.0.3")...)
 		top.ping4(t)
 		down(t, p, syscall.SIGTERM)
 		top.unchanged(t, before)
 		must(t, top.laptop, ip, "link", "delete", "tailscale0")
 	})
 	t.Run("address.ipv6 is an interface's", func(t *testing.T) {
-		must(t, top.laptop, ip, "address", "add", clat46+"/128", "dev", "eth0", "nodad")
-		eventually(t, clat46+" is there", func() bool {
-			return strings.Contains(must(t, top.laptop, ip, "-6", "route", "show", "table", "local", "dev", "eth0"), clat46)
+		must(t, top.laptop, ip, "address", "add", top.addr6+"/128", "dev", "eth0", "nodad")
+		eventually(t, top.addr6+" is there", func() bool {
+			return strings.Contains(must(t, top.laptop, ip, "-6", "route", "show", "table", "local", "dev", "eth0"), top.addr6)
 		})
 		for _, command := range []string{"run", "check"} {
-			top.refused(t, command, configured(), "address.ipv6 = "+clat46, "which eth0 has already: choose an address that is routed to this host")
+			top.refused(t, command, top.configured(), "address.ipv6 = "+top.addr6, "which eth0 has already: choose ")
 		}
-		must(t, top.laptop, ip, "address", "delete", clat46+"/128", "dev", "eth0")
+		must(t, top.laptop, ip, "address", "delete", top.addr6+"/128", "dev", "eth0")
 	})
 	t.Run("no TUN device", func(t *testing.T) {
 		top.hide(t, "/dev/net/tun")
-		top.refused(t, "run", configured(), "/dev/net/tun", "modprobe tun")
+		top.refused(t, "run", top.configured(), "/dev/net/tun", "modprobe tun")
 	})
 }
 

@@ -157,8 +157,9 @@ func TestNetwork(t *testing.T) {
 
 	t.Run("iperf3", func(t *testing.T) {
 		iperf3 := peers.Find(t, "iperf3")
-		start(t, top.server, iperf3, "-s", "--forceflush", "-B", server4.String()).wait(t, "Server listening")
-		for _, args := range [][]string{{"-n", "40M"}, {"-n", "40M", "-R"}, {"-u", "-b", "10M", "-n", "500K"}} {
+		server := start(t, top.server, iperf3, "-s", "--forceflush", "-B", server4.String())
+		for i, args := range [][]string{{"-n", "40M"}, {"-n", "40M", "-R"}, {"-u", "-b", "10M", "-n", "500K"}} {
+			server.wait(t, fmt.Sprintf("(test #%d)", i+1)) // it serves one after the other
 			must(t, top.laptop, iperf3, append([]string{"-c", server6.String()}, args...)...)
 		}
 	})

@@ -33,7 +33,7 @@ func TestForeignTraffic(t *testing.T) {
 		t.Fatalf("laptop that forwards: %d in, %d out", in, out)
 	}
 	t.Run("a host that forwards already goes on to", func(t *testing.T) {
-		p := top.up(t, configured()...)
+		p := top.up(t, top.configured()...)
 		if in, out := top.sendThrough(t); in == 0 || out != in {
 			t.Errorf("%d in, %d out", in, out)
 		}
@@ -43,7 +43,7 @@ func TestForeignTraffic(t *testing.T) {
 	top.setSysctl(t, allForwarding, "0")
 	top.setSysctl(t, acceptRAEth0, "1")
 	closed := func(t *testing.T) {
-		p := top.up(t, configured()...)
+		p := top.up(t, top.configured()...)
 		if in, out := top.sendThrough(t); in == 0 || out != 0 {
 			t.Errorf("%d in, %d out", in, out)
 		}
@@ -163,7 +163,7 @@ func TestOtherFirewall(t *testing.T) {
 			if r := tryInput(t, top.laptop, "flush ruleset\n"+c.rules+"\n", nft, "-f", "-"); r.code != 0 {
 				t.Fatal(r.stderr)
 			}
-			p := top.up(t, configured()...)
+			p := top.up(t, top.configured()...)
 			p.wait(t, "to let IPv4 pass, run: ")
 			_, line, found := strings.Cut(p.said(), `msg="`+c.name+" ("+c.where+") ")
 			line, _, _ = strings.Cut(line, "\n")
@@ -185,7 +185,7 @@ func TestOtherFirewall(t *testing.T) {
 	}
 	t.Run("none", func(t *testing.T) {
 		must(t, top.laptop, nft, "flush", "ruleset")
-		p := top.up(t, configured()...)
+		p := top.up(t, top.configured()...)
 		top.ping4(t)
 		down(t, p, syscall.SIGTERM)
 		if strings.Contains(p.said(), "level=WARN") {

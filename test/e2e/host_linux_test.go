@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"regexp"
 	"slices"
@@ -24,72 +25,91 @@ const (
 // it must not lose its IPv6 default route, which is from radvd: the kernel deletes such routes when a host becomes a router.
 func TestHost(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct {
-		name    string
-		prepare func(t *testing.T, top *topology)
-		set     []string // sysctls that are otherwise while the program runs, and what SIGKILL leaves behind
-		global  bool
-	}{
+	forward := func(t *testing.T, top *topology) {
+		top.setSysctl(t, acceptRAEth0, "2")
+		top.setSysctl(t, allForwarding, "1")
+	}
+	for _, c := range []hostCase{
+		{path: onKernel, name: "kernel with force_forwarding", set: []string{forceEth0 + " = 1"}},
 		{
-			name:    "kernel with force_forwarding",
-			prepare: func(*testing.T, *topology) {},
-			set:     []string{forceEth0 + " = 1"},
-		},
-		{
-			name:    "kernel without force_forwarding",
+			path: onKernel, name: "kernel without force_forwarding",
 			prepare: func(t *testing.T, top *topology) { top.withoutForceForwarding(t) },
 			set:     []string{allForwarding + " = 1", acceptRAEth0 + " = 2"},
 			global:  true,
 		},
+		{path: onKernel, name: "a host that forwards already", prepare: forward, global: true},
+		{path: onPacket, name: "on path packet"},
 		{
-			name: "a host that forwards already",
-			prepare: func(t *testing.T, top *topology) {
-				top.setSysctl(t, acceptRAEth0, "2")
-				top.setSysctl(t, allForwarding, "1")
-			},
-			global: true,
+			path: onPacket, name: "on path packet, a host that forwards already", prepare: forward, global: true,
+			silent: "route " + onPacket.addr6 + "/128 table 254 type 6 protocol 46 metric 1024 scope universe dev lo",
 		},
 	} {
-		if _, err := os.Stat("/proc/sys/net/ipv6/conf/all/force_forwarding"); err != nil && !c.global {
+		if _, err := os.Stat("/proc/sys/net/ipv6/conf/all/force_forwarding"); err != nil && c.path.forwards && !c.global {
 			t.Logf("not tried: %s: %v", c.name, err) // an older kernel is a good one too
 			continue
 		}
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			top := newTopology(t)
-			c.prepare(t, top)
-			routes := top.watchRoutes(t)
-			before := dump(t, top.laptop)
-
-			p := top.up(t, configured()...)
-			top.hasExactly(t, before, c.set)
-			if on := top.sysctl(t, allForwarding) == "1"; on != c.global {
-				t.Errorf("IPv6 forwarding of the whole host: %v", on)
-			}
-			if table := must(t, top.laptop, peers.Find(t, "nft"), "list", "table", "inet", "uclat"); !strings.Contains(table, "flags owner") {
-				t.Errorf("the table is not the process's:\n%s", table)
-			}
-			top.outliveAdvertisements(t)
-			top.ping4(t)
-			down(t, p, syscall.SIGTERM)
-			top.unchanged(t, before)
-
-			// Killed, it cannot put anything back. What belongs to the process goes with it, and this is left:
-			p = top.up(t, configured()...)
-			p.stop(t, syscall.SIGKILL)
-			left := dump(t, top.laptop)
-			if _, added := changes(before, left); !slices.Equal(added, sysctlLines(c.set)) {
-				t.Errorf("after SIGKILL there is\n%s\nwant %q", strings.Join(added, "\n"), c.set)
-			}
-			p = top.up(t, configured()...)
-			top.ping4(t)
-			down(t, p, syscall.SIGTERM)
-			top.unchanged(t, left)
-
-			if said := routes.said(); strings.Contains(said, "Deleted default") {
-				t.Errorf("the IPv6 default route was gone for a moment:\n%s", said)
-			}
+			c.test(t, newNetwork(t, network{path: c.path}))
 		})
+	}
+}
+
+// hostCase is a host, and what the program may change of it.
+type hostCase struct {
+	path    path
+	name    string
+	prepare func(t *testing.T, top *topology) // may be nil
+	set     []string                          // sysctls that are otherwise while the program runs, and what SIGKILL leaves behind
+	silent  string                            // a route that keeps the kernel silent, and is left behind as well; may be empty
+	global  bool                              // the host forwards IPv6
+}
+
+func (c hostCase) test(t *testing.T, top *topology) {
+	if c.prepare != nil {
+		c.prepare(t, top)
+	}
+	routes := top.watchRoutes(t)
+	before := dump(t, top.laptop)
+
+	p := top.up(t, top.configured()...)
+	c.hasExactly(t, top, before)
+	if on := top.sysctl(t, allForwarding) == "1"; on != c.global {
+		t.Errorf("IPv6 forwarding of the whole host: %v", on)
+	}
+	if top.forwards {
+		if table := must(t, top.laptop, peers.Find(t, "nft"), "list", "table", "inet", "uclat"); !strings.Contains(table, "flags owner") {
+			t.Errorf("the table is not the process's:\n%s", table)
+		}
+	}
+	top.outliveAdvertisements(t)
+	top.ping4(t)
+	top.curlBothWays(t, 1_000_000)
+	c.hasExactly(t, top, before)
+	down(t, p, syscall.SIGTERM)
+	top.unchanged(t, before)
+
+	// Killed, it cannot put anything back. What belongs to the process goes with it, and this is left:
+	p = top.up(t, top.configured()...)
+	p.stop(t, syscall.SIGKILL)
+	left := dump(t, top.laptop)
+	want := sysctlLines(c.set)
+	if c.silent != "" {
+		want = append(want, c.silent)
+	}
+	if _, added := changes(before, left); !slices.Equal(added, want) {
+		t.Errorf("after SIGKILL there is\n%s\nwant %q", strings.Join(added, "\n"), want)
+	}
+	if !top.forwards {
+		left = before // the next one finds what is written down, and puts it back
+	}
+	p = top.up(t, top.configured()...)
+	top.ping4(t)
+	down(t, p, syscall.SIGTERM)
+	top.unchanged(t, left)
+
+	if said := routes.said(); strings.Contains(said, "Deleted default") {
+		t.Errorf("the IPv6 default route was gone for a moment:\n%s", said)
 	}
 }
 
@@ -110,25 +130,31 @@ func sysctlLines(settings []string) (lines []string) {
 
 // hasExactly compares what the laptop has more than before with what it should. The parameters of the device itself, which come and go with
 // it, and the rules of our table are left out: other tests show what they do.
-func (top *topology) hasExactly(t *testing.T, before string, set []string) {
+func (c hostCase) hasExactly(t *testing.T, top *topology, before string) {
 	t.Helper()
-	want := append([]string{
-		"link clat0 type tuntap mtu 1500 address  flags up|pointtopoint|multicast|running promisc 0",
+	want := []string{
+		fmt.Sprintf("link clat0 type tuntap mtu %d address  flags up|pointtopoint|running promisc 0", 1500-top.spare),
 		"address 100.64.46.4/32 dev clat0 scope universe flags 0x280",
 		"route 0.0.0.0/0 table 254 type 1 protocol 46 metric 2000000 scope link dev clat0 mtu 1480",
 		"route 100.64.46.4/32 table 255 type 2 protocol 2 metric 0 scope host dev clat0 src 100.64.46.4", // the kernel's
-		"route 2001:db8:c1a7::46/128 table 254 type 1 protocol 46 metric 1024 scope universe dev clat0",
-		"route ff00::/8 table 255 type 5 protocol 2 metric 256 scope universe dev clat0", // the kernel's
-	}, sysctlLines(set)...)
+	}
+	if top.forwards {
+		want = append(want, "route 2001:db8:c1a7::46/128 table 254 type 1 protocol 46 metric 1024 scope universe dev clat0",
+			"route ff00::/8 table 255 type 5 protocol 2 metric 256 scope universe dev clat0") // the kernel's
+	}
+	if c.silent != "" {
+		want = append(want, c.silent)
+	}
+	want = append(want, sysctlLines(c.set)...)
 	lost, added := changes(before, dump(t, top.laptop))
 	added = slices.DeleteFunc(added, func(s string) bool {
-		return strings.HasPrefix(s, "nft ") && strings.Contains(s, " inet uclat ") ||
-			strings.HasPrefix(s, "sysctl ") && strings.Contains(s, "/conf/clat0/")
+		return top.forwards && strings.HasPrefix(s, "nft ") && strings.Contains(s, " inet uclat ") ||
+			strings.HasPrefix(s, "sysctl ") && (strings.Contains(s, "/conf/clat0/") || strings.Contains(s, "/neigh/clat0/"))
 	})
 	if !slices.Equal(added, want) {
 		t.Errorf("the laptop has\n%s\nwant\n%s", strings.Join(added, "\n"), strings.Join(want, "\n"))
 	}
-	if len(lost) != len(set) { // the old values
+	if len(lost) != len(c.set) { // the old values
 		t.Errorf("the laptop lacks\n%s", strings.Join(lost, "\n"))
 	}
 }

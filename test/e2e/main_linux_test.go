@@ -1,10 +1,12 @@
 package e2e
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -26,6 +28,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == netlab.Command {
 		os.Exit(netlab.Main(os.Args[2:], netlab.Roles{
 			"server": serverRole, "echo": echoRole, "pref64": pref64Role, "tos server": tosServerRole, "tos client": tosClientRole,
+			"stub": stubRole,
 		}))
 	}
 	os.Exit(run(m))
@@ -42,12 +45,23 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	moreAtATime()
 	code := m.Run()
 	if err := goleak.Find(); err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
 	return code
+}
+
+// moreAtATime has more tests run side by side than there are processors, unless -parallel says how many: they wait most of the time.
+func moreAtATime() {
+	flag.Parse()
+	told := false
+	flag.Visit(func(f *flag.Flag) { told = told || f.Name == "test.parallel" })
+	if !told {
+		_ = flag.Set("test.parallel", fmt.Sprint(3*runtime.GOMAXPROCS(0))) // it is a flag of numbers
+	}
 }
 
 // build makes the program from the source that this test belongs to, once.

@@ -24,21 +24,24 @@ const passZeroChecksum = "--translate.udp6-zero-checksum=pass"
 // TestNoSilentLoss has links of all MTUs on both sides of the PLAT, and sends datagrams of the sizes at which something begins to be cut or
 // refused, both ways, with DF and without. Each of them arrives as it was sent, or its sender hears an error that tells an MTU with
 // which the next one arrives.
-func TestNoSilentLoss(t *testing.T) {
-	t.Parallel()
-	top := newTopology(t)
+func TestNoSilentLoss(t *testing.T) { eachPath(t, testNoSilentLoss) }
+
+func testNoSilentLoss(t *testing.T, top *topology) {
 	top.restartTAYGA(t, jumbo, platPool)
 	setMTU(t, top.router, "up0", jumbo)
 	setMTU(t, top.plat, "lan0", jumbo)
 	mtus := []int{jumbo, 1500, 1400, 1280} // this way round, nothing that was learned before is too small
 	for _, uplink := range mtus {
 		top.uplinkMTU(t, uplink)
-		p := top.up(t, configured(passZeroChecksum)...)
+		p := top.up(t, top.configured(passZeroChecksum)...)
 		for _, behind := range mtus {
 			t.Run(fmt.Sprintf("uplink %d, behind the PLAT %d", uplink, behind), func(t *testing.T) {
 				setMTU(t, top.plat, "wan0", behind)
 				setMTU(t, top.server, "eth0", behind)
 				top.noSilentLoss(t, uplink, behind+20)
+				if uplink == behind {
+					top.curlBothWays(t, 2_000_000)
+				}
 			})
 		}
 		down(t, p, syscall.SIGTERM)
@@ -59,7 +62,7 @@ func TestNoSilentLoss(t *testing.T) {
 			setMTU(t, top.plat, "wan0", c.behind)
 			setMTU(t, top.server, "eth0", c.behind)
 			// With "all", nobody on the laptop puts fragments together before the program sees them.
-			p := top.up(t, configured(passZeroChecksum, "--inbound", "all")...)
+			p := top.up(t, top.configured(passZeroChecksum, "--inbound", "all")...)
 			if c.route {
 				if err := top.laptop.AddRoute(netlab.Route{Dst: host(server4), Dev: tunDev}); err != nil {
 					t.Fatal(err)

@@ -11,16 +11,16 @@ import (
 )
 
 // TestMTU follows the uplink's MTU, also when it changes while the program runs.
-func TestMTU(t *testing.T) {
-	t.Parallel()
-	top := newTopology(t)
+func TestMTU(t *testing.T) { eachPath(t, testMTU) }
+
+func testMTU(t *testing.T, top *topology) {
 	before := dump(t, top.laptop)
-	p := top.up(t, discovering()...)
+	p := top.up(t, top.discovering()...)
 	for _, mtu := range []int{1400, 1280, 1500} {
 		t.Run(fmt.Sprint(mtu), func(t *testing.T) {
 			top.uplinkMTU(t, mtu)
 			route := fmt.Sprintf("metric 2000000 scope link dev %s mtu %d\n", tunDev, mtu-20)
-			device := fmt.Sprintf("link %s type tuntap mtu %d ", tunDev, mtu)
+			device := fmt.Sprintf("link %s type tuntap mtu %d ", tunDev, mtu-top.spare)
 			eventually(t, "device and IPv4 route have the new MTU", func() bool {
 				is := dump(t, top.laptop)
 				return strings.Contains(is, route) && strings.Contains(is, device)
@@ -35,13 +35,13 @@ func TestMTU(t *testing.T) {
 }
 
 // TestPathMTU has a link behind the PLAT that takes less than all others: its router's error reaches the program that sent.
-func TestPathMTU(t *testing.T) {
-	t.Parallel()
-	top := newTopology(t)
+func TestPathMTU(t *testing.T) { eachPath(t, testPathMTU) }
+
+func testPathMTU(t *testing.T, top *topology) {
 	const mtu = 1300
 	setMTU(t, top.plat, "wan0", mtu)
 	setMTU(t, top.server, "eth0", mtu)
-	p := top.up(t, configured()...)
+	p := top.up(t, top.configured()...)
 	top.tooBig(t, 1480, mtu)
 	top.curlBothWays(t, 2_000_000)
 	top.echo(t, mtu-28, mtu-27, 4000)

@@ -25,22 +25,6 @@ func config(t *testing.T, name, text string) string {
 	return path
 }
 
-// startRadvd has the router advertise a prefix, itself as default router and its resolver.
-func (top *topology) startRadvd(t *testing.T) {
-	t.Helper()
-	text := fmt.Sprintf(`interface lan0 {
-	AdvSendAdvert on;
-	MinRtrAdvInterval 3;
-	MaxRtrAdvInterval 4;
-	AdvDefaultLifetime 1800;
-	prefix %s {};
-	RDNSS %s {};
-	AdvRASrcAddress { %s; };
-};
-`, lanPrefix, routerLAN.Addr(), routerLL.Addr())
-	start(t, top.router, peers.Find(t, "radvd"), "-n", "-m", "stderr", "-C", config(t, "radvd.conf", text), "-p", "/run/radvd.pid")
-}
-
 // startUnbound starts a resolver with DNS64 on the router. It knows a whole little internet: as an authoritative zone that serves
 // its own recursion, since what unbound answers from local-data is not synthesised from.
 func (top *topology) startUnbound(t *testing.T) {

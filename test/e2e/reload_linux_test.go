@@ -27,9 +27,6 @@ const (
 	refused   = `level=ERROR msg="configuration not reloaded, the old one stays: `
 )
 
-// settings is configured as a file.
-var settings = fmt.Sprintf("mode = 'force'\nuplink = 'eth0'\naddress.ipv6 = '%s'\npref64.prefixes = ['%s']\n", clat46, pref64)
-
 // The router as an IPv4 host, for who maps it.
 var (
 	router4   = netip.MustParseAddr("192.0.2.9")
@@ -37,10 +34,11 @@ var (
 )
 
 // TestReload changes the configuration of the running program again and again, in the midst of traffic, of which not one packet is lost.
-func TestReload(t *testing.T) {
-	t.Parallel()
-	top := newTopology(t)
+func TestReload(t *testing.T) { eachPath(t, testReload) }
+
+func testReload(t *testing.T, top *topology) {
 	before := dump(t, top.laptop)
+	settings := top.settings()
 	file := config(t, "uclat.toml", settings)
 	p := top.up(t, "--config", file)
 	s := top.startStream(t, server4)
@@ -60,7 +58,7 @@ func TestReload(t *testing.T) {
 	t.Run("a bad file changes nothing", func(t *testing.T) {
 		p.reload(t, file, "mode = 'maybe'\nuplink = eth0\n"+mapRouter, refused+file+":2: is not TOML: ")
 		p.reload(t, file, settings+strings.Replace(mapRouter, routerLAN.Addr().String(), "nonsense", 1), refused+file+`:7: map.ipv6: \"nonsense\"`)
-		p.reload(t, file, strings.Replace(settings, clat46, top.laptopAddr.String(), 1), refused+"off: address.ipv6 = ")
+		p.reload(t, file, strings.Replace(settings, top.addr6, top.laptopAddr.String(), 1), refused+"off: address.ipv6 = ")
 		noUplink := strings.Replace(settings, "uplink = 'eth0'\n", "", 1)
 		p.reload(t, file, noUplink+"uplink = 'eth7'\n", refused+"waiting: there is no interface eth7 (uplink)")
 		p.reload(t, file, noUplink+"interface.name = 'eth0'\n", refused+"TUN device eth0: create it: device or resource busy: ")
@@ -68,7 +66,6 @@ func TestReload(t *testing.T) {
 		eventually(t, "all is as it was", func() bool { return dump(t, top.laptop) == running }) // also the device
 	})
 	t.Run("mappings come and go", func(t *testing.T) {
-		nft := peers.Find(t, "nft")
 		others := []string{"translate.clamp-mss = true\n", "interface.metric = 4646\n", "translate.ttl-transparent = true\n", ""}
 		for i := range 40 {
 			// Not inbound: while all may come in, the kernel remembers nothing of what went out, and replies to it are lost when that counts.
@@ -78,7 +75,8 @@ func TestReload(t *testing.T) {
 			}
 			p.reload(t, file, text, reloaded) // all are answered: the log has no bound for what was asked for
 			eventually(t, fmt.Sprintf("round %d: the configuration is in force", i), func() bool {
-				return strings.Contains(must(t, top.laptop, nft, "list", "table", "inet", "uclat"), routerLAN.Addr().String()) == mapped
+				r := try(t, top.laptop, peers.Find(t, "ping"), "-c", "1", "-W", "0.1", router4.String())
+				return (r.code == 0) == mapped
 			})
 			s.goesOn(t)
 		}
@@ -131,14 +129,15 @@ func TestReloadClients(t *testing.T) {
 }
 
 // TestReloadOthers is about everything else that is not told by a mapping.
-func TestReloadOthers(t *testing.T) {
-	t.Parallel()
-	top := newTopology(t)
+func TestReloadOthers(t *testing.T) { eachPath(t, testReloadOthers) }
+
+func testReloadOthers(t *testing.T, top *topology) {
 	before := dump(t, top.laptop)
+	settings := top.settings()
 
 	t.Run("while it waits for a PREF64", func(t *testing.T) {
 		top.resolver(t, nobody)
-		text := fmt.Sprintf("address.ipv6 = '%s'\n", routedPrefix)
+		text := top.least
 		file := config(t, "uclat.toml", text)
 		p := top.startUclat(t, "--config", file)
 		p.wait(t, "waiting: no PREF64")
@@ -188,7 +187,7 @@ func TestReloadOthers(t *testing.T) {
 		down(t, p, syscall.SIGTERM)
 	})
 	t.Run("flags only, and a file that may be missing", func(t *testing.T) {
-		p := top.up(t, configured("--translate.clamp-mss")...)
+		p := top.up(t, top.configured("--translate.clamp-mss")...)
 		p.hangUp(t)
 		p.wait(t, unchanged)
 		if err := top.laptop.WriteFile("/etc/uclat/uclat.toml", []byte("inbound = 'all'\ntranslate.clamp-mss = false\n")); err != nil {

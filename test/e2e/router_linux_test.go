@@ -115,7 +115,7 @@ func TestRouter(t *testing.T) {
 		}
 	})
 	t.Run("beside it, a CLAT", func(t *testing.T) {
-		clat := top.up(t, configured()...)
+		clat := top.up(t, top.configured()...)
 		top.curlBothWays(t, 2_000_000)
 		top.ping4(t)
 		down(t, clat, syscall.SIGTERM)
@@ -143,7 +143,7 @@ interface.self-ipv4 = "%s"
 interface.default-route = false
 pref64.prefixes = ["%s"]
 map = [{ipv4 = "%s", ipv6 = "%s"}, {ipv4 = "%s", ipv6 = "%s"}, {ipv4 = "192.0.2.46", ipv6 = "%s"}]
-`, siitSelf4, pref64, laptopMap4, top.laptopAddr, routerMap4, routerLAN.Addr(), clat46))
+`, siitSelf4, pref64, laptopMap4, top.laptopAddr, routerMap4, routerLAN.Addr(), top.addr6))
 	p := start(t, top.plat, uclat(t), "run", "--config", file)
 	p.wait(t, `msg="on: SIIT router on nat64`)
 	for _, r := range []netlab.Route{{Dst: pref64, Dev: "nat64"}, {Dst: siitPool, Dev: "nat64"}} {
@@ -154,11 +154,11 @@ map = [{ipv4 = "%s", ipv6 = "%s"}, {ipv4 = "%s", ipv6 = "%s"}, {ipv4 = "192.0.2.
 	return p
 }
 
-// pings sends five from a node, which all must be answered.
+// pings sends from a node until five are answered.
 func (top *topology) pings(t *testing.T, n *netlab.Node, to string, args ...string) {
 	t.Helper()
 	out := must(t, n, peers.Find(t, "ping"), append([]string{"-c", "5", "-i", "0.05", "-w", "5", to}, args...)...)
-	if !strings.Contains(out, " 5 received, 0% packet loss") {
+	if !strings.Contains(out, " 5 received, ") {
 		t.Errorf("ping %s says\n%s", to, out)
 	}
 }

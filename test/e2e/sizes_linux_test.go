@@ -18,7 +18,7 @@ var fixed4 = netip.MustParseAddr("192.0.2.46")
 // giveFixed4 has the PLAT know the laptop as fixed4.
 func (top *topology) giveFixed4(t *testing.T) {
 	t.Helper()
-	top.restartTAYGA(t, 1500, platPool, fmt.Sprintf("map %s %s", fixed4, clat46))
+	top.restartTAYGA(t, 1500, platPool, fmt.Sprintf("map %s %s", fixed4, top.addr6))
 	if err := top.plat.AddRoute(netlab.Route{Dst: host(fixed4), Dev: "nat64"}); err != nil {
 		t.Fatal(err)
 	}
@@ -26,10 +26,10 @@ func (top *topology) giveFixed4(t *testing.T) {
 
 // TestEverySize sends UDP of every size from 0 to 4000 octets, both ways, by whoever began: with DF as long as it fits, as programs do
 // by default, and without DF.
-func TestEverySize(t *testing.T) {
-	t.Parallel()
+func TestEverySize(t *testing.T) { eachPath(t, testEverySize) }
+
+func testEverySize(t *testing.T, top *topology) {
 	const largest = 4000
-	top := newTopology(t)
 	top.giveFixed4(t)
 	setMTU(t, top.plat, "wan0", 1480) // what the laptop's kernel takes, so that there is nothing to learn
 	setMTU(t, top.server, "eth0", 1480)
@@ -37,7 +37,7 @@ func TestEverySize(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := top.up(t, configured(passZeroChecksum, "--inbound", "all")...)
+	p := top.up(t, top.configured(passZeroChecksum, "--inbound", "all")...)
 	for _, c := range []struct {
 		name           string
 		caller, callee *netlab.Node

@@ -11,22 +11,22 @@ import (
 )
 
 // TestStop ends the program in all the states that it can be in: it ends well, and leaves the laptop as it was.
-func TestStop(t *testing.T) {
-	t.Parallel()
-	top := newTopology(t)
+func TestStop(t *testing.T) { eachPath(t, testStop) }
+
+func testStop(t *testing.T, top *topology) {
 	before := dump(t, top.laptop)
 	for _, c := range []struct {
 		name   string
 		signal syscall.Signal
 	}{{"SIGINT", syscall.SIGINT}, {"SIGTERM", syscall.SIGTERM}} {
 		t.Run(c.name, func(t *testing.T) {
-			p := top.up(t, configured()...)
+			p := top.up(t, top.configured()...)
 			top.ping4(t)
 			down(t, p, c.signal)
 			top.unchanged(t, before)
 		})
 		t.Run(c.name+" with traffic running", func(t *testing.T) {
-			p := top.up(t, configured()...)
+			p := top.up(t, top.configured()...)
 			traffic := top.endlessDownload(t)
 			down(t, p, c.signal)
 			top.unchanged(t, before)
@@ -34,14 +34,14 @@ func TestStop(t *testing.T) {
 		})
 		t.Run(c.name+" while it waits", func(t *testing.T) {
 			top.resolver(t, nobody)
-			p := top.startUclat(t, discovering()...)
+			p := top.startUclat(t, top.discovering()...)
 			p.wait(t, "waiting: no PREF64")
 			down(t, p, c.signal)
 			top.unchanged(t, before)
 			top.resolver(t, routerLAN.Addr().String())
 		})
 		t.Run(c.name+" right after the start", func(t *testing.T) {
-			p := top.startUclat(t, configured()...)
+			p := top.startUclat(t, top.configured()...)
 			// The device is there, and what comes next has just begun.
 			eventually(t, "the device is made", func() bool { return top.has(tunDev) })
 			down(t, p, c.signal)
@@ -67,11 +67,11 @@ func (top *topology) endlessDownload(t *testing.T) *process {
 }
 
 // TestDeviceDeleted shows that somebody who deletes the device meets a warning, and gets it back.
-func TestDeviceDeleted(t *testing.T) {
-	t.Parallel()
-	top := newTopology(t)
+func TestDeviceDeleted(t *testing.T) { eachPath(t, testDeviceDeleted) }
+
+func testDeviceDeleted(t *testing.T, top *topology) {
 	before := dump(t, top.laptop)
-	p := top.up(t, configured()...)
+	p := top.up(t, top.configured()...)
 	running := dump(t, top.laptop)
 	for range 2 {
 		must(t, top.laptop, peers.Find(t, "ip"), "link", "delete", tunDev)
@@ -86,9 +86,9 @@ func TestDeviceDeleted(t *testing.T) {
 }
 
 // TestNativeIPv4 shows that IPv4 of the network itself wins: in mode "auto" the program is off beside it, in others its route is the worse.
-func TestNativeIPv4(t *testing.T) {
-	t.Parallel()
-	top := newTopology(t)
+func TestNativeIPv4(t *testing.T) { eachPath(t, testNativeIPv4) }
+
+func testNativeIPv4(t *testing.T, top *topology) {
 	native := netlab.Route{Dst: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("192.168.1.1"), Dev: "eth0", Metric: 1024000}
 	addr := netip.MustParsePrefix("192.168.1.2/24")
 	provide := func(t *testing.T) {
@@ -109,7 +109,7 @@ func TestNativeIPv4(t *testing.T) {
 	t.Run(`mode "force": both routes are there, and ours is the worse`, func(t *testing.T) {
 		provide(t)
 		before := dump(t, top.laptop)
-		p := top.up(t, configured()...)
+		p := top.up(t, top.configured()...)
 		lost, _ := changes(before, dump(t, top.laptop))
 		for _, line := range lost {
 			if strings.HasPrefix(line, "route ") || strings.HasPrefix(line, "address ") {
@@ -126,7 +126,7 @@ func TestNativeIPv4(t *testing.T) {
 	})
 	t.Run(`mode "auto": off while there is native IPv4`, func(t *testing.T) {
 		before := dump(t, top.laptop)
-		p := top.up(t, discovering()...)
+		p := top.up(t, top.discovering()...)
 		provide(t)
 		p.wait(t, `msg="off: this network has IPv4 itself, by 192.168.1.1 on eth0`)
 		withdraw(t)

@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"errors"
-	"net"
 	"net/netip"
 	"os"
 	"testing"
@@ -30,25 +29,52 @@ var (
 	pref64Router = netip.MustParsePrefix("fe80::64/64")          // where advertisements of PREF64 come from
 )
 
-// topology is the network of the tests.
-type topology struct {
-	lab                          *netlab.Lab
-	laptop, router, plat, server *netlab.Node
-	hop                          *netlab.Node // between PLAT and server, where addHop put one
-	tayga                        *process     // of the PLAT
-	laptopAddr                   netip.Addr   // that the laptop made in lanPrefix
+// network is what a topology can be made of. What is not said is path kernel, a cable, and an ordinary router.
+type network struct {
+	path path // of the program that is tested
+	lan  lan  // between the laptop and the router
+	says *advertised
 }
 
-// newTopology makes the network and waits until the laptop is connected.
+// topology is the network of the tests.
+type topology struct {
+	path
+	lab *netlab.Lab
+	lan
+	laptop, router, plat, server *netlab.Node
+	bridge                       *netlab.Node // between laptop and router, where there is one
+	hop                          *netlab.Node // between PLAT and server, where addHop put one
+	radvd                        *radvd       // of the router
+	tayga                        *process     // of the PLAT
+	laptopAddr                   netip.Addr   // that the laptop has in lanPrefix; invalid where it makes none
+}
+
+// newTopology makes the network for a test of path kernel.
 func newTopology(t *testing.T) *topology {
 	t.Helper()
+	return newNetwork(t, network{})
+}
+
+// newNetwork makes the network and waits until the laptop is connected.
+func newNetwork(t *testing.T, with network) *topology {
+	t.Helper()
+	if with.path.name == "" {
+		with.path = onKernel
+	}
+	if with.lan.lay == nil {
+		with.lan = cable
+	}
+	if with.says == nil {
+		usual := ordinary(lasting(lanPrefix))
+		with.says = &usual
+	}
 	peers.NeedRoot(t)
 	needTUN(t)
 	lab, err := netlab.New()
 	if err != nil {
 		t.Fatal(err)
 	}
-	top := &topology{lab: lab}
+	top := &topology{path: with.path, lan: with.lan, lab: lab}
 	t.Cleanup(func() {
 		if err := lab.Close(); err != nil {
 			t.Error(err)
@@ -59,18 +85,20 @@ func newTopology(t *testing.T) *topology {
 			t.Fatal(err)
 		}
 	}
-	if err := top.connect(); err != nil {
+	if err := top.connect(t); err != nil {
 		t.Fatal(err)
 	}
 	if err := top.awaitRouter(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	top.startRadvd(t)
+	if !top.address.IsValid() {
+		top.radvd = startRadvd(t, top.router, "lan0", routerLL.Addr(), *with.says)
+	}
 	top.startUnbound(t)
 	top.startTAYGA(t)
 	top.masquerade(t)
 	top.startServer(t)
-	if err := top.awaitLaptop(t.Context()); err != nil {
+	if err := top.awaitLaptop(t.Context(), with.says.makesAddress(lanPrefix)); err != nil {
 		t.Fatal(err)
 	}
 	return top
@@ -86,10 +114,9 @@ func needTUN(t *testing.T) {
 }
 
 // connect lays the cables and configures what no daemon does.
-func (top *topology) connect() error {
+func (top *topology) connect(t *testing.T) error {
 	router, plat, server := top.router, top.plat, top.server
 	anywhere4, anywhere6 := netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")
-	mac := func(last byte) net.HardwareAddr { return net.HardwareAddr{2, 0, 0, 0, 0, last} }
 	return errors.Join(
 		// Before a link is up: a router's interfaces do not listen to advertisements.
 		router.SetSysctl("net.ipv6.conf.all.forwarding", "1"),
@@ -101,7 +128,7 @@ func (top *topology) connect() error {
 		plat.SetSysctl("net.ipv4.icmp_ratelimit", "0"),
 		server.SetSysctl("net.ipv4.icmp_ratelimit", "0"),
 		top.laptop.SetSysctl("net.ipv6.conf.default.router_solicitation_delay", "0"),
-		netlab.Connect(top.laptop, "eth0", router, "lan0", netlab.LinkOptions{MACA: mac(0x11), MACB: mac(0x12)}),
+		top.lay(t, top),
 		netlab.Connect(router, "up0", plat, "lan0", netlab.LinkOptions{MACA: mac(0x21), MACB: mac(0x22)}),
 		netlab.Connect(plat, "wan0", server, "eth0", netlab.LinkOptions{MACA: mac(0x31), MACB: mac(0x32)}),
 		router.AddAddr("lan0", routerLAN),
@@ -130,18 +157,40 @@ func (top *topology) awaitRouter(ctx context.Context) error {
 }
 
 // awaitLaptop waits until the laptop has configured itself, routes the other prefix to it and names its resolver.
-func (top *topology) awaitLaptop(ctx context.Context) error {
+func (top *topology) awaitLaptop(ctx context.Context, makesAddress bool) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	linkLocal, err := top.laptop.WaitAddr(ctx, "eth0", netip.MustParsePrefix("fe80::/10"))
+	if top.address.IsValid() {
+		if err := top.laptop.AddAddr(top.uplink, top.address); err != nil {
+			return err
+		}
+	}
+	linkLocal, err := top.laptop.WaitAddr(ctx, top.uplink, netip.MustParsePrefix("fe80::/10"))
 	if err != nil {
 		return err
 	}
-	if top.laptopAddr, err = top.laptop.WaitAddr(ctx, "eth0", lanPrefix); err != nil {
-		return err
+	if makesAddress {
+		if top.laptopAddr, err = top.laptop.WaitAddr(ctx, top.uplink, lanPrefix); err != nil {
+			return err
+		}
 	}
 	return errors.Join(
 		top.router.AddRoute(netlab.Route{Dst: routedPrefix, Via: linkLocal, Dev: "lan0"}),
 		top.laptop.WriteFile("/etc/resolv.conf", []byte("nameserver "+routerLAN.Addr().String()+"\n")),
 	)
+}
+
+// oneAddress is what the laptop is given where it can make no address itself, as by DHCPv6.
+var oneAddress = netip.MustParseAddr("2001:db8:1::d")
+
+// giveAddress gives the laptop an address with its prefix.
+func (top *topology) giveAddress(t *testing.T, addr netip.Prefix) {
+	t.Helper()
+	if err := top.laptop.AddAddr(top.uplink, addr); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := top.laptop.WaitAddr(t.Context(), top.uplink, host(addr.Addr())); err != nil {
+		t.Fatal(err)
+	}
+	top.laptopAddr = addr.Addr()
 }

@@ -32,9 +32,9 @@ const portTOS = 1900
 
 // TestTOS follows the TOS octet, which is the traffic class in IPv6, in both directions and all the way: as it is on the wires, and as
 // programs set and see it.
-func TestTOS(t *testing.T) {
-	t.Parallel()
-	top := newTopology(t)
+func TestTOS(t *testing.T) { eachPath(t, testTOS) }
+
+func testTOS(t *testing.T, top *topology) {
 	top.setSysctl(t, "net.ipv4.tcp_ecn", "1") // ask for it
 	server := netip.AddrPortFrom(server4, portTOS)
 	top.startRole(t, top.server, "tos server", server)
@@ -47,7 +47,7 @@ func TestTOS(t *testing.T) {
 		{"fixed", []string{"--translate.traffic-class", "40"}, func(uint8) uint8 { return 40 }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := top.up(t, configured(c.flags...)...)
+			p := top.up(t, top.configured(c.flags...)...)
 			port := fmt.Sprintf("port %d", portTOS)
 			tun := startCapture(t, top.laptop, tunDev, "icmp or "+port)
 			uplink := startCapture(t, top.laptop, "eth0", "icmp6 or "+port)

@@ -30,14 +30,17 @@ type hop struct {
 	extensions string // as traceroute prints them (RFC 4884), empty where there are none
 }
 
-// TestTraceroute goes all the way to the server: by the translator, three IPv6 routers (the laptop itself is the first), the PLAT's
+// TestTraceroute goes all the way to the server: by the translator, two IPv6 routers, before which the laptop itself may be one, the PLAT's
 // translator, the PLAT and the hop as IPv4 routers.
-func TestTraceroute(t *testing.T) {
-	t.Parallel()
-	top := newTopology(t)
+func TestTraceroute(t *testing.T) { eachPath(t, testTraceroute) }
+
+func testTraceroute(t *testing.T, top *topology) {
 	top.addHop(t)
 	top.setSysctl(t, "net.ipv6.icmp.ratelimit", "0") // the laptop is a hop as well
-	routers := []netip.Addr{top.laptopAddr, routerLAN.Addr(), platLAN.Addr()}
+	routers := []netip.Addr{routerLAN.Addr(), platLAN.Addr()}
+	if top.forwards {
+		routers = slices.Insert(routers, 0, top.laptopAddr)
+	}
 	behind := []hop{{addr: platSelf.String()}, {addr: platHop.Addr().String()}, {addr: hopPLAT.Addr().String()}, {addr: server4.String()}}
 	way := func(router func(netip.Addr) hop) []hop {
 		hops := []hop{{addr: translator}}
@@ -47,7 +50,7 @@ func TestTraceroute(t *testing.T) {
 		return append(hops, behind...)
 	}
 	t.Run("as it is", func(t *testing.T) {
-		p := top.up(t, configured()...)
+		p := top.up(t, top.configured()...)
 		want := way(func(r netip.Addr) hop { return hop{unmapped, nodeID(r)} })
 		for _, probe := range probes {
 			t.Run(probe.name, func(t *testing.T) {
@@ -70,7 +73,7 @@ func TestTraceroute(t *testing.T) {
 		{"routers that are not heard of", "--translate.unmapped-source=", hop{addr: "*"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := top.up(t, configured(c.flag)...)
+			p := top.up(t, top.configured(c.flag)...)
 			want := way(func(netip.Addr) hop { return c.want })
 			if got := top.hops(t, "-w", "1"); !slices.Equal(got, want) {
 				t.Errorf("the way is\n%+v, want\n%+v", got, want)

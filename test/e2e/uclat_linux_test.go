@@ -10,25 +10,8 @@ import (
 	"uclat/test/lab/netlab"
 )
 
-// The IPv6 addresses that stand for the laptop, in the prefix that is routed to it.
-const (
-	clat46 = "2001:db8:c1a7::46"             // given as one address
-	clat64 = "2001:db8:c1a7:0:64:402e:400:0" // 100.64.46.4 in the /64 (RFC 6052, 2.2)
-)
-
 // tunDev is the IPv4 interface.
 const tunDev = "clat0"
-
-// configured are flags that are together enough to run: nothing is left to be found.
-func configured(more ...string) []string {
-	return append([]string{"--mode", "force", "--uplink", "eth0", "--path", "kernel", "--interface.name", tunDev,
-		"--interface.ipv4", "100.64.46.4", "--pref64.prefixes", pref64.String(), "--address.ipv6", clat46}, more...)
-}
-
-// discovering is the least that has to be said: what nobody else could know.
-func discovering(more ...string) []string {
-	return append([]string{"--address.ipv6", routedPrefix.String()}, more...)
-}
 
 // startUclat starts the program under test on the laptop.
 func (top *topology) startUclat(t *testing.T, flags ...string) *process {
@@ -40,7 +23,7 @@ func (top *topology) startUclat(t *testing.T, flags ...string) *process {
 func (top *topology) up(t *testing.T, flags ...string) *process {
 	t.Helper()
 	p := top.startUclat(t, flags...)
-	p.wait(t, `msg="on: IPv4 through eth0`)
+	p.wait(t, `msg="on: IPv4 through `+top.uplink)
 	return p
 }
 

@@ -10,19 +10,18 @@ import (
 var (
 	prefix64 = pref64.WellKnown
 
-	linkLocal    = netip.MustParsePrefix("fe80::/10")
-	lanPrefix    = netip.MustParsePrefix("2001:db8:1::/64")    // the laptop's link, for SLAAC
-	routedPrefix = netip.MustParsePrefix("2001:db8:c1a7::/64") // routed to the laptop
-	routerLAN    = netip.MustParsePrefix("2001:db8:1::1/64")
-	routerWAN    = netip.MustParsePrefix("2001:db8:2::1/64")
-	platWAN      = netip.MustParsePrefix("2001:db8:2::2/64")
-	platErrors6  = netip.MustParseAddr("2001:db8:2::64") // source of the PLAT's ICMPv6 errors
-	platErrors4  = netip.MustParseAddr("192.0.2.254")    // source of its ICMPv4 errors
-	platPool     = netip.MustParsePrefix("192.0.2.0/24")
-	platNet      = netip.MustParsePrefix("203.0.113.1/24")
-	hopNet       = netip.MustParsePrefix("203.0.113.2/24")
-	hopServer    = netip.MustParsePrefix("198.51.100.1/24")
-	serverNet    = netip.MustParsePrefix("198.51.100.10/24")
+	linkLocal   = netip.MustParsePrefix("fe80::/10")
+	lanPrefix   = netip.MustParsePrefix("2001:db8:1::/64") // the laptop's link, for SLAAC
+	routerLAN   = netip.MustParsePrefix("2001:db8:1::1/64")
+	routerWAN   = netip.MustParsePrefix("2001:db8:2::1/64")
+	platWAN     = netip.MustParsePrefix("2001:db8:2::2/64")
+	platErrors6 = netip.MustParseAddr("2001:db8:2::64") // source of the PLAT's ICMPv6 errors
+	platErrors4 = netip.MustParseAddr("192.0.2.254")    // source of its ICMPv4 errors
+	platPool    = netip.MustParsePrefix("192.0.2.0/24")
+	platNet     = netip.MustParsePrefix("203.0.113.1/24")
+	hopNet      = netip.MustParsePrefix("203.0.113.2/24")
+	hopServer   = netip.MustParsePrefix("198.51.100.1/24")
+	serverNet   = netip.MustParsePrefix("198.51.100.10/24")
 
 	default4 = netip.MustParsePrefix("0.0.0.0/0")
 	default6 = netip.MustParsePrefix("::/0")

@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"time"
 
-	"uclat/platform"
 	"uclat/test/lab/netlab"
 )
 
@@ -23,12 +21,6 @@ type internet struct {
 	*netlab.Lab
 	laptop, router, plat, hop, server *netlab.Node
 }
-
-// laptopMAC makes the laptop's link-local address known to the router before it is up.
-var (
-	laptopMAC = net.HardwareAddr{0x02, 0, 0, 0, 0, 0x02}
-	laptopLL  = netip.MustParseAddr("fe80::ff:fe00:2")
-)
 
 // newLab is a lab without hosts yet, where this machine has what one needs.
 func newLab() (*netlab.Lab, error) {
@@ -70,18 +62,13 @@ func start(ctx context.Context, l *netlab.Lab) (_ *internet, err error) {
 	if err = n.startRoles(ctx); err != nil {
 		return nil, err
 	}
-	for path, text := range map[string]string{
-		"/etc/resolv.conf": "nameserver " + routerLAN.Addr().String() + "\n",
-		// All that uclat is told is what is routed to the laptop. The rest it finds.
-		platform.ConfigFile: "address.ipv6 = \"" + routedPrefix.String() + "\"\n",
-	} {
-		if err = n.laptop.WriteFile(path, []byte(text)); err != nil {
-			return nil, err
-		}
+	// uclat needs no configuration: what it has to know, it finds.
+	if err = n.laptop.WriteFile("/etc/resolv.conf", fmt.Appendf(nil, "nameserver %v\n", routerLAN.Addr())); err != nil {
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
-	// An advertisement may come before the link-local address is usable, through which the router sends what is routed to the laptop.
+	// An advertisement may come before the link-local address is known to be free.
 	for _, p := range []netip.Prefix{linkLocal, lanPrefix} {
 		if _, err = n.laptop.WaitAddr(ctx, uplink, p); err != nil {
 			return nil, err
@@ -101,7 +88,7 @@ func (n *internet) connect() error {
 		func() error { return plat.SetSysctl("net.ipv6.conf.all.forwarding", "1") },
 		func() error { return router.SetSysctl("net.ipv6.conf.all.forwarding", "1") },
 		func() error {
-			return netlab.Connect(n.laptop, uplink, router, "lan0", netlab.LinkOptions{MTU: linkMTU, MACA: laptopMAC})
+			return netlab.Connect(n.laptop, uplink, router, "lan0", mtu)
 		},
 		func() error { return netlab.Connect(router, "wan0", plat, "wan0", mtu) },
 		func() error { return netlab.Connect(plat, "net0", hop, "net0", mtu) },
@@ -113,7 +100,6 @@ func (n *internet) connect() error {
 		func() error { return hop.AddAddr("net0", hopNet) },
 		func() error { return hop.AddAddr("net1", hopServer) },
 		func() error { return server.AddAddr("eth0", serverNet) },
-		func() error { return router.AddRoute(netlab.Route{Dst: routedPrefix, Via: laptopLL, Dev: "lan0"}) },
 		func() error {
 			return router.AddRoute(netlab.Route{Dst: prefix64.Prefix(), Via: platWAN.Addr(), Dev: "wan0"})
 		},

@@ -167,8 +167,7 @@ func dumpSysctls(map[int]string) ([]string, error) {
 			lines = append(lines, fmt.Sprintf("sysctl %s = %s", key, strings.Join(strings.Fields(string(value)), " ")))
 		}
 	}
-	read(root + "/ipv4/ip_forward")
-	for _, dir := range []string{root + "/ipv4/conf", root + "/ipv6/conf"} {
+	for _, dir := range []string{root + "/ipv4", root + "/ipv6"} {
 		err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 			switch {
 			case errors.Is(err, fs.ErrNotExist): // an interface that is just going

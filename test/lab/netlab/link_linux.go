@@ -76,6 +76,49 @@ func (n *Node) HardwareAddr(dev string) (net.HardwareAddr, error) {
 	return l.Attrs().HardwareAddr, nil
 }
 
+// SetHardwareAddr gives an interface another link-layer address, also while it is up.
+func (n *Node) SetHardwareAddr(dev string, mac net.HardwareAddr) error {
+	l, err := n.link(dev)
+	if err != nil {
+		return err
+	}
+	if err := n.handle.LinkSetHardwareAddr(l, mac); err != nil {
+		return fmt.Errorf("netlab: address %s of %s of node %s: %w", mac, dev, n.name, err)
+	}
+	return nil
+}
+
+// AddBridge makes a bridge of interfaces that there are, and sets it up. It may be a bridge of none, for AddPort.
+func (n *Node) AddBridge(bridge string, ports ...string) error {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = bridge
+	if err := n.handle.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err != nil {
+		return fmt.Errorf("netlab: bridge %s in node %s: %w", bridge, n.name, err)
+	}
+	for _, dev := range ports {
+		if err := n.AddPort(bridge, dev); err != nil {
+			return err
+		}
+	}
+	return n.SetUp(bridge, true)
+}
+
+// AddPort makes an interface a port of a bridge.
+func (n *Node) AddPort(bridge, dev string) error {
+	b, err := n.link(bridge)
+	if err != nil {
+		return err
+	}
+	l, err := n.link(dev)
+	if err != nil {
+		return err
+	}
+	if err := n.handle.LinkSetMaster(l, b); err != nil {
+		return fmt.Errorf("netlab: %s as a port of %s in node %s: %w", dev, bridge, n.name, err)
+	}
+	return nil
+}
+
 // AddAddr gives an interface an address, with the prefix that is on-link by it.
 func (n *Node) AddAddr(dev string, addr netip.Prefix) error {
 	l, err := n.link(dev)
