@@ -123,8 +123,6 @@ func measure(b *testing.B, c contender, f func(iperf func(args ...string) float6
 	}
 	awaitEcho(b, client, c.target)
 	return f(func(args ...string) float64 {
-		out := command(client, iperf3, append([]string{"-c", c.target.String(), "-J", "-t", seconds}, args...)...)
-		text, err := out.Output()
 		var report struct {
 			End struct {
 				Received struct {
@@ -133,8 +131,17 @@ func measure(b *testing.B, c contender, f func(iperf func(args ...string) float6
 			}
 			Error string
 		}
-		if jsonErr := json.Unmarshal(text, &report); jsonErr != nil || report.Error != "" || err != nil {
-			b.Fatalf("%s: iperf3: %v %v %s", c.name, err, jsonErr, report.Error)
+		for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+			text, err := command(client, iperf3, append([]string{"-c", c.target.String(), "-J", "-t", seconds}, args...)...).Output()
+			jsonErr := json.Unmarshal(text, &report)
+			if jsonErr == nil && report.Error == "" && err == nil {
+				break
+			}
+			// The server opens its port anew for each test.
+			if !strings.Contains(report.Error, "refused") || time.Now().After(deadline) {
+				b.Fatalf("%s: iperf3: %v %v %s", c.name, err, jsonErr, report.Error)
+			}
+			report.Error = ""
 		}
 		return report.End.Received.BitsPerSecond / 1e9
 	})

@@ -26,7 +26,7 @@ func newCheck() *cobra.Command {
 			return nil
 		},
 	}
-	readConfig := configFlags(cmd)
+	readConfig, stateDir := configFlags(cmd), stateDirFlag(cmd)
 	offline := cmd.Flags().Bool("offline", false, "only validate: do not look at this host")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 1 {
@@ -53,11 +53,10 @@ func newCheck() *cobra.Command {
 			fmt.Fprintln(out, policy.Decide(policy.Input{Config: c}).Why)
 			return nil
 		}
-		in, err := look(cmd.Context(), c)
+		in, plan, err := look(cmd.Context(), c, *stateDir)
 		if err != nil {
 			return err
 		}
-		plan := policy.Decide(in)
 		if plan.Wrong {
 			return errors.New(plan.Why)
 		}
@@ -66,6 +65,9 @@ func newCheck() *cobra.Command {
 			return err
 		}
 		if note != "" {
+			fmt.Fprintln(out, "note:", note)
+		}
+		if note := madeLater(in, plan); note != "" {
 			fmt.Fprintln(out, "note:", note)
 		}
 		for _, w := range plan.Warnings {
@@ -100,7 +102,7 @@ func nameTaken(in policy.Input, plan policy.Plan) (note string, err error) {
 		return a.Link == l.Index && slices.Contains(plan.Host.Addrs, a.Prefix)
 	})
 	routed := slices.ContainsFunc(in.Host.Routes, func(r platform.Route) bool {
-		return r.Link == l.Index && r.Dst.IsValid() && r.Dst == policy.CLAT(in.Config)
+		return r.Link == l.Index && r.Dst.IsValid() && r.Dst == plan.Ours
 	})
 	if addressed || routed {
 		return "", nil

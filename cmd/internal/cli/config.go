@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"os"
+
 	"uclat/clat/config"
 	"uclat/platform"
 
@@ -34,6 +36,15 @@ func configFlags(cmd *cobra.Command) func() (*config.Config, error) {
 		}
 		return config.LoadOptional(*path, set...)
 	}
+}
+
+// stateDirFlag gives a command --state-dir. systemd names the folder of a service in STATE_DIRECTORY.
+func stateDirFlag(cmd *cobra.Command) *string {
+	dir := platform.StateDir
+	if given := os.Getenv("STATE_DIRECTORY"); given != "" {
+		dir = given
+	}
+	return cmd.Flags().String("state-dir", dir, "`folder` of what is kept for the next start")
 }
 
 // value is a flag for a key. It keeps the text: what it means is config's to say.

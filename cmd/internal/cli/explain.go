@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 
-	"uclat/clat/policy"
 	"uclat/cmd/internal/daemon"
 	"uclat/cmd/internal/explain"
 
@@ -28,7 +27,7 @@ func newExplain() *cobra.Command {
 	}
 	var asJSON bool
 	jsonFlag(cmd, &asJSON)
-	readConfig := configFlags(cmd)
+	readConfig, stateDir := configFlags(cmd), stateDirFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		address, err := netip.ParseAddr(args[0])
 		if err != nil || address.Zone() != "" {
@@ -42,11 +41,10 @@ func newExplain() *cobra.Command {
 		if err := daemon.Check(c); err != nil {
 			return err
 		}
-		in, err := look(cmd.Context(), c, netip.PrefixFrom(address, address.BitLen()))
+		in, plan, err := look(cmd.Context(), c, *stateDir, netip.PrefixFrom(address, address.BitLen()))
 		if err != nil {
 			return err
 		}
-		plan := policy.Decide(in)
 		switch {
 		case plan.Wrong:
 			return errors.New(plan.Why)
@@ -61,7 +59,11 @@ func newExplain() *cobra.Command {
 			return printJSON(cmd.OutOrStdout(), x)
 		}
 		fmt.Fprintln(cmd.OutOrStdout(), address)
-		return printTable(cmd.OutOrStdout(), explanation(x))
+		rows := explanation(x)
+		if note := madeLater(in, plan); note != "" {
+			rows = append(rows, [2]string{"note", note})
+		}
+		return printTable(cmd.OutOrStdout(), rows)
 	}
 	return cmd
 }
@@ -86,6 +88,7 @@ func explanation(x explain.Explanation) [][2]string {
 	if from[0].Is4() {
 		rows = append(rows, [2]string{"uplink", fmt.Sprintf("%s, %d octets of IPv6, so %d of IPv4", x.Uplink, x.MTU6, x.MTU4)})
 	}
+	rows = append(rows, [2]string{"path", fmt.Sprintf("%s: %s", x.Path, x.PathWhy)})
 	return rows
 }
 

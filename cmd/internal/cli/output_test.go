@@ -18,6 +18,7 @@ func TestExplanation(t *testing.T) {
   IPv6     2001:db8::46 -> 64:ff9b::c633:640a
   PREF64   64:ff9b::/96, configured
   uplink   eth0, 1500 octets of IPv6, so 1480 of IPv4
+  path     packet: because
 `
 	v4 := [2]netip.Addr{netip.MustParseAddr("100.64.46.4"), netip.MustParseAddr("198.51.100.10")}
 	v6 := [2]netip.Addr{netip.MustParseAddr("2001:db8::46"), netip.MustParseAddr("64:ff9b::198.51.100.10")}
@@ -30,6 +31,7 @@ func TestExplanation(t *testing.T) {
   IPv6     64:ff9b::c633:640a -> 2001:db8::46
   IPv4     198.51.100.10 -> 100.64.46.4
   PREF64   64:ff9b::/96, configured
+  path     packet: because
 `},
 		{explain.Explanation{Drop: "multicast", Why: "its destination is multicast"}, `
   dropped   its destination is multicast (multicast)
@@ -46,6 +48,7 @@ func TestExplanation(t *testing.T) {
 		{explain.Explanation{Native: "a route is better"}, "\n  not translated   a route is better\n"},
 	} {
 		tt.x.PREF64, tt.x.Source = "64:ff9b::/96", "configured"
+		tt.x.Path, tt.x.PathWhy = "packet", "because"
 		var b strings.Builder
 		if err := printTable(&b, explanation(tt.x)); err != nil {
 			t.Fatal(err)

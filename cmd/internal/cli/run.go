@@ -14,10 +14,15 @@ import (
 
 	"uclat/clat/config"
 	"uclat/cmd/internal/daemon"
+	"uclat/cmd/internal/state"
 	"uclat/discovery"
 	"uclat/discovery/dns"
+	"uclat/discovery/ra"
+	"uclat/platform"
 	"uclat/platform/hostnet"
+	"uclat/platform/link"
 	"uclat/platform/monitor"
+	"uclat/platform/nexthop"
 	"uclat/platform/resolver"
 	"uclat/platform/tundev"
 
@@ -33,7 +38,7 @@ func newRun() *cobra.Command {
 			"what changed; one that is wrong is logged, and changes nothing. The log goes to\nstandard error.",
 		Args: noArgs,
 	}
-	readConfig, newLogs := configFlags(cmd), logFlags(cmd)
+	readConfig, newLogs, stateDir := configFlags(cmd), logFlags(cmd), stateDirFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		// First of all: a signal that nobody waits for ends the process.
 		reload := make(chan os.Signal, 1)
@@ -50,9 +55,22 @@ func newRun() *cobra.Command {
 			return err
 		}
 		log := logs.log
-		host, err := hostnet.New(hostnet.Options{Log: log})
+		var notes []string
+		memory, err := state.Open(*stateDir)
+		if err != nil {
+			notes = strings.Split(err.Error(), "\n")
+		}
+		unlock, err := memory.Lock()
 		if err != nil {
 			return err
+		}
+		defer func() { _ = unlock() }() // which the end of the process does anyway
+		host, err := hostnet.New(hostnet.Options{Log: log, Journal: memory.Journal()})
+		if err != nil {
+			return err
+		}
+		if err := host.Recover(cmd.Context()); err != nil {
+			notes = append(notes, "taking away what an earlier run left: "+err.Error())
 		}
 		eyes, err := monitor.New(log)
 		if err != nil {
@@ -64,6 +82,14 @@ func newRun() *cobra.Command {
 			Finders:   func(c *config.Config) []discovery.Finder { return finders(c, log) },
 			Obstacles: obstacles,
 			OpenTUN:   func(name string, mtu int) (daemon.TUN, error) { return tundev.Open(name, mtu) },
+			OpenLink: func(on platform.Link) (daemon.Link, error) {
+				return link.Open(link.Options{Link: on, Log: log})
+			},
+			OpenNeighbours:  func() (daemon.Neighbours, error) { return nexthop.Open() },
+			WatchNeighbours: nexthop.Watch,
+			Routers:         ra.New(ra.Options{Log: log}),
+			Memory:          memory,
+			Notes:           notes,
 		})
 		switch {
 		case err == nil, errors.Is(err, daemon.ErrWrong):

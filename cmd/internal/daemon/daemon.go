@@ -19,6 +19,7 @@ import (
 	"uclat/clat/policy"
 	"uclat/cmd/internal/translation"
 	"uclat/discovery"
+	"uclat/discovery/ra"
 	"uclat/platform"
 )
 
@@ -52,6 +53,14 @@ type Options struct {
 	Eyes    Eyes
 	OpenTUN func(name string, mtu int) (TUN, error)
 
+	// For path packet: the uplink seen from below, the kernel's neighbours there, what wakes when these change, the routers of all links, and what
+	// is kept for the next start.
+	OpenLink        func(platform.Link) (Link, error)
+	OpenNeighbours  func() (Neighbours, error)
+	WatchNeighbours func(ctx context.Context, link int, knock func()) error
+	Routers         Routers
+	Memory          Memory
+
 	// Finders are what looks for PREF64s under a configuration, made anew for each one that names other sources; nil: nothing looks.
 	Finders func(*config.Config) []discovery.Finder
 
@@ -59,6 +68,9 @@ type Options struct {
 	// the daemon is busy is taken then. nil: Config stays.
 	Reload <-chan os.Signal
 	Reread func() (*config.Config, error)
+
+	// Notes are warnings from before Run, logged when it is sure that there is anything to run: else the reason why not is all there is to say.
+	Notes []string
 
 	// Obstacles are the firewalls that may keep packets from going between the TUN and the uplink: one line each, with the remedy.
 	Obstacles func(ctx context.Context, tun, uplink string) ([]string, error)
@@ -73,21 +85,42 @@ const (
 	stopTimeout = 5 * time.Second        // for putting the host back
 )
 
-// Check finds what is missing in a valid configuration for path kernel, or what cannot be translated with it. A plain translator
-// (config.Config.Router) needs no address of its own. Its error is ErrWrong.
+// Check finds what is missing in a valid configuration, or what cannot be translated with it. A host on path packet makes an address of its
+// own, and a plain translator (config.Config.Router) needs none. Its error is ErrWrong.
 func Check(c *config.Config) error {
 	if c.Mode == config.ModeOff {
 		return nil
 	}
-	if !c.Address.IPv6.IsValid() && !c.Router() {
+	_, host := c.Interface.Host()
+	switch {
+	case c.Address.IPv6.IsValid() || c.Router():
+	case !host:
+		return wrong{"address.ipv6 is not set, and interface.ipv4 is a prefix: the clients in it need IPv6 addresses that are routed to this host, beside " +
+			"the /64 of its link; " + route}
+	case c.Path == config.PathKernel:
 		return wrong{"address.ipv6 is not set: path kernel needs an IPv6 address or prefix that is routed to this host, beside the /64 of its " +
-			"link; have your router send one here (ip -6 route add 2001:db8:c1a7::/64 via <link-local address of this host>), then set --address.ipv6"}
+			"link; leave path = \"auto\", which makes an address on the link, or " + route}
 	}
-	if _, err := translation.New(c, c.PREF64.Prefixes, clat.MinMTU6, clat.MinMTU6); err != nil {
+	if _, err := translation.New(c, sample(c)); err != nil {
 		return wrong{err.Error()}
 	}
 	return nil
 }
+
+const route = "have your router send one here (ip -6 route add 2001:db8:c1a7::/64 via <link-local address of this host>), then set --address.ipv6"
+
+// sample is a plan for c, whatever the host is: it shows whether the mappings go together.
+func sample(c *config.Config) policy.Plan {
+	p := policy.Plan{On: true, PREF64: c.PREF64.Prefixes, Ours: policy.CLAT(c), Self6: c.SelfIPv6(), MTU6: clat.MinMTU6, MTU4: clat.MinMTU6}
+	if !p.Ours.IsValid() && !c.Router() {
+		p.Ours = discard
+		p.Self6 = discard.Addr()
+	}
+	return p
+}
+
+// discard stands for an address that is not made yet. Nobody has it (RFC 6666).
+var discard = netip.MustParsePrefix("100::46/128")
 
 // Run keeps the CLAT until ctx ends, then puts the host back as it was and returns nil. What can mend itself is a log line, and Run
 // waits. An error is something that nobody waits for; it is ErrWrong where the configuration or the machine must be changed.
@@ -96,8 +129,14 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	d := &daemon{Options: o, knocked: make(chan struct{}, 1), failed: make(chan error), ended: make(chan error, 1)}
+	d := &daemon{
+		Options: o, knocked: make(chan struct{}, 1), tried: make(chan struct{}, 1), failed: make(chan error),
+		ended: make(chan error, 1), unlinked: make(chan error, 1),
+	}
 	d.watch(ctx, "watching the network", func() error { return o.Eyes.Watch(ctx, d.changed) })
+	if o.Routers != nil {
+		d.watch(ctx, "listening to routers", func() error { return o.Routers.Run(ctx, d.advertised) })
+	}
 	d.learn(ctx)
 	err := d.loop(ctx)
 	cancel()
@@ -112,23 +151,30 @@ type daemon struct {
 
 	mu      sync.Mutex
 	mailbox []discovery.Observation
+	routes  []discovery.Advertisement // as they came in
 	knocked chan struct{}
+	tried   chan struct{} // an address of ours has come further
 
 	background sync.WaitGroup
 	failed     chan error // nobody waits for what ended in the background
 
-	set     discovery.Set
-	finders []discovery.Finder
-	forget  context.CancelFunc // ends the finders; what they report after it is not heard
-	routers []platform.Route   // of the last look
-	plan    policy.Plan        // what is in force; the zero value where that is not sure
-	decided bool               // a plan was in force once: from then on, what fails is tried again
-	failure string             // what was last logged of what is tried again
-	touched bool               // the host has something of ours
-	path    *path
-	ended   chan error // the path ended by itself
-	spare   TUN        // opened for a configuration that is not applied yet; nil: the path's will do
-	asked   bool       // what is done now, the administrator asked for
+	set      discovery.Set
+	finders  []discovery.Finder
+	forget   context.CancelFunc // ends the finders; what they report after it is not heard
+	routers  []platform.Route   // of the last look
+	plan     policy.Plan        // what is in force; the zero value where that is not sure
+	decided  bool               // a plan was in force once: from then on, what fails is tried again
+	failure  string             // what was last logged of what is tried again
+	touched  bool               // the host has something of ours
+	path     *path
+	ended    chan error // the TUN ended by itself
+	unlinked chan error // so did the uplink
+
+	announced discovery.Announcements
+	listening []ra.Link // where routers are listened to
+	trials    []remembered
+	spare     TUN  // opened for a configuration that is not applied yet; nil: the path's will do
+	asked     bool // what is done now, the administrator asked for
 }
 
 // log takes what comes of what is done now.
@@ -194,12 +240,19 @@ func (d *daemon) loop(ctx context.Context) error {
 			case d.decided:
 				sooner(max(settle, gap-time.Since(looked)))
 			}
+		case <-d.tried:
+			sooner(0)
 		case err := <-d.ended:
 			d.Log.Warn("the TUN device failed, making it again", "error", err)
 			d.plan = policy.Plan{}
 			if err := d.down(); err != nil {
 				d.complain(err)
 			}
+			sooner(rest)
+		case err := <-d.unlinked:
+			d.Log.Warn("the uplink failed, opening it again", "error", err)
+			d.plan = policy.Plan{}
+			d.detach()
 			sooner(rest)
 		case <-alarm.C:
 			due = time.Time{}
@@ -214,6 +267,7 @@ func (d *daemon) loop(ctx context.Context) error {
 				d.complain(err)
 				next = again
 			default:
+				d.notes()
 				d.decided, d.failure = true, ""
 			}
 			d.asked = false
@@ -222,6 +276,14 @@ func (d *daemon) loop(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// notes logs Notes, once.
+func (d *daemon) notes() {
+	for _, n := range d.Notes {
+		d.Log.Warn(n)
+	}
+	d.Notes = nil
 }
 
 // complain logs what will be tried again, once and not at every try.
@@ -239,6 +301,7 @@ func (d *daemon) look(ctx context.Context) (time.Duration, error) {
 	for _, o := range d.reports() {
 		d.set.Observe(now, o)
 	}
+	d.hear(now)
 	known, next := d.set.Valid(now)
 	in, err := d.see(ctx, d.Config, known)
 	if err != nil {
@@ -250,9 +313,11 @@ func (d *daemon) look(ctx context.Context) (time.Duration, error) {
 			for _, f := range d.finders {
 				f.Knock()
 			}
+			d.solicit()
 		}
 	}
 	plan := policy.Decide(in)
+	d.listen(in.Host, plan)
 	if plan.Wrong && !d.decided {
 		return 0, wrong{plan.Why}
 	}
@@ -263,6 +328,13 @@ func (d *daemon) look(ctx context.Context) (time.Duration, error) {
 	}
 	if err := errors.Join(d.apply(ctx, plan), d.closeSpare()); err != nil {
 		return 0, err
+	}
+	d.noteUse(plan)
+	if _, at := d.announced.Valid(now); !at.IsZero() && (next.IsZero() || at.Before(next)) {
+		next = at
+	}
+	if again := now.Add(grudge); plan.Code == "duplicate-address" && (next.IsZero() || again.Before(next)) {
+		next = again
 	}
 	if next.IsZero() {
 		return 0, nil
@@ -278,6 +350,16 @@ func (d *daemon) see(ctx context.Context, c *config.Config, known []discovery.Kn
 	}
 	if tun := d.plan.Host.TUN; d.path != nil && tun != c.Interface.Name {
 		in.Host = without(in.Host, tun) // it is ours, and gives way to the new one
+	}
+	in.Now = time.Now()
+	in.Trials = d.trialsOn(in.Host, in.Now)
+	in.Announced, _ = d.announced.Valid(in.Now)
+	in.Heard = map[int]discovery.Heard{}
+	for _, l := range in.Host.Links {
+		in.Heard[l.Index] = d.announced.Heard(l.Index)
+	}
+	if d.Memory != nil {
+		in.Secret = d.Memory.Secret()
 	}
 	return in, nil
 }
@@ -296,7 +378,7 @@ func without(host platform.Snapshot, name string) platform.Snapshot {
 
 // routers are the IPv6 default routes.
 func routers(host platform.Snapshot) (r []platform.Route) {
-	for _, route := range host.Routes {
+	for _, route := range slices.Concat(host.Routes, host.OtherRoutes) {
 		if route.Dst.Addr().Is6() && route.Dst.Bits() == 0 {
 			r = append(r, route)
 		}
@@ -307,7 +389,7 @@ func routers(host platform.Snapshot) (r []platform.Route) {
 // apply makes the host and the path as plan wants them, and logs what changed in one line.
 func (d *daemon) apply(ctx context.Context, plan policy.Plan) error {
 	if reflect.DeepEqual(plan, d.plan) && (d.path == nil || d.path.config == d.Config) {
-		if d.path == nil {
+		if d.path == nil || !plan.On && len(plan.Host.Blackhole) == 0 {
 			return nil
 		}
 		// What was ours may have been taken away, and forwarding turned on or off by others: Set changes only what differs.
@@ -316,20 +398,22 @@ func (d *daemon) apply(ctx context.Context, plan policy.Plan) error {
 	was := d.plan
 	d.plan = policy.Plan{}
 	var err error
-	switch {
-	case !plan.On:
-		err = d.down()
-	case d.path == nil:
-		err = d.up(ctx, plan)
-	case plan.Host.TUN != was.Host.TUN:
-		was = policy.Plan{} // of the new device, all is to be said again
-		if err = d.down(); err == nil {
-			err = d.up(ctx, plan)
+	working := plan.On || len(plan.Try) > 0
+	if working && d.path != nil {
+		switch tun := d.path.tun; {
+		case (d.path.kind == config.PathPacket) != (plan.Path == config.PathPacket):
+			was, err = policy.Plan{}, d.down() // of the new device, all is to be said again
+		case plan.On && tun != nil && tun.Name() != plan.Host.TUN:
+			was, err = policy.Plan{}, d.withdraw(ctx, policy.Plan{}) // so it is here; what is held on the uplink stays
 		}
-	default:
-		err = d.swap(ctx, plan)
 	}
-	if err != nil && plan.On {
+	switch {
+	case !working:
+		err = d.down()
+	case err == nil:
+		err = d.up(ctx, plan)
+	}
+	if err != nil && working {
 		err = errors.Join(err, d.down()) // there is no half
 	}
 	if err != nil {
@@ -348,12 +432,13 @@ func (d *daemon) apply(ctx context.Context, plan policy.Plan) error {
 			d.Log.Warn(w)
 		}
 	}
-	if plan.On && plan.Uplink.Name != "" && plan.Uplink.Name != was.Uplink.Name {
+	if plan.On && plan.Path == config.PathKernel && plan.Uplink.Name != was.Uplink.Name {
 		d.warnOfFirewalls(ctx, plan)
 	}
 	return nil
 }
 
+// warnOfFirewalls is for path kernel: what does not go by the kernel, none of them sees.
 func (d *daemon) warnOfFirewalls(ctx context.Context, plan policy.Plan) {
 	obstacles, err := d.Obstacles(ctx, plan.Host.TUN, plan.Uplink.Name)
 	if err != nil && ctx.Err() == nil {

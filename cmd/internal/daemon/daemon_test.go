@@ -201,16 +201,39 @@ func TestNothingToDoAtStart(t *testing.T) {
 // A warning is said once, also where the plan changes in something else.
 func TestWarningsAreSaidOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r := start(t, "address.ipv6 = '2001:db8:1::46'\npref64.prefixes = ['64:ff9b::/96']", laptop())
+		r := start(t, "path = 'kernel'\naddress.ipv6 = '2001:db8:1::46'\npref64.prefixes = ['64:ff9b::/96']", laptop())
 		narrow := laptop(func(s *platform.Snapshot) { s.Links[0].MTU6 = 1400 })
 		r.eyes.change(narrow, nil)
 		r.after(time.Second)
 		text := strings.ReplaceAll(full, "2001:db8:c1a7::46", "2001:db8:1::46")
 		r.expect(openTUN, text, strings.Replace(on, "2001:db8:c1a7::46", "2001:db8:1::46", 1),
 			`level=WARN msg="address.ipv6 = 2001:db8:1::46/128 lies in 2001:db8:1::/64, which is on-link at eth0: the router asks there who has it, `+
-				`and nobody answers; use an address that is routed to this host"`, firewalls,
+				`and nobody answers; use path = \"packet\", or an address that is routed to this host"`, firewalls,
 			strings.NewReplacer("1500", "1400", "1480", "1380").Replace(text))
 		_ = r.stop()
+	})
+}
+
+// What was found out before is said once, when it is known that the daemon stays.
+func TestNotes(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r, o := newRig(t, configured, laptop())
+		o.Notes = []string{"one", "two"}
+		r.run(o)
+		r.expect(openTUN, full, on, firewalls, "level=WARN msg=one", "level=WARN msg=two")
+		r.eyes.change(laptop(withIPv4), nil)
+		r.after(time.Hour)
+		r.expect(nothing, closeTUN, stopped, native)
+		_ = r.stop()
+	})
+	bubble(t, func(t *testing.T) {
+		r, o := newRig(t, configured, laptop(withClash))
+		o.Notes = []string{"one"}
+		r.run(o)
+		if err := <-r.ended; !errors.Is(err, ErrWrong) {
+			t.Error(err)
+		}
+		r.expect()
 	})
 }
 
@@ -292,7 +315,12 @@ func TestCheck(t *testing.T) {
 		{"all is there", configured, ""},
 		{"mode off needs nothing", "mode = 'off'", ""},
 		{"a plain translator", "interface.ipv4 = ''\nmap = [{ipv4 = '192.0.2.1', ipv6 = '2001:db8::1'}]", ""},
-		{"no address.ipv6", "", "address.ipv6 is not set: path kernel needs an IPv6 address or prefix that is routed to this host"},
+		{"path packet makes an address", "", ""},
+		{"so it does when it is named", "path = 'packet'\naddress.checksum-neutral = true\npref64.prefixes = ['64:ff9b::/96']", ""},
+		{"no address.ipv6 on path kernel", "path = 'kernel'", "address.ipv6 is not set: path kernel needs an IPv6 address or prefix that is routed " +
+			"to this host, beside the /64 of its link; leave path = \"auto\", which makes an address on the link, or have your router send one here"},
+		{"no address.ipv6 for clients", "interface.ipv4 = '192.168.4.0/24'", "address.ipv6 is not set, and interface.ipv4 is a prefix: the clients " +
+			"in it need IPv6 addresses that are routed to this host, beside the /64 of its link; have your router send one here"},
 		{"a map that takes the host's own address", "address.ipv6 = '2001:db8:c1a7::/64'\n" +
 			"map = [{ipv4 = '192.0.2.1', ipv6 = '2001:db8:c1a7:0:64:402e:400:0'}]",
 			"address mapping: 2001:db8:c1a7:0:64:402e:400:0/128 is mapped twice"},

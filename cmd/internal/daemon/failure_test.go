@@ -58,7 +58,7 @@ func TestStartFails(t *testing.T) {
 		{name: "no device, while there is nothing to do", host: laptop(withIPv4), spoil: func(r *rig) { r.tuns.err = errBroken }, err: "broken",
 			wrong: true, want: []string{"tun: broken"}},
 		{name: "addresses clash", host: laptop(withClash), err: clash, wrong: true},
-		{name: "address.ipv6 is missing", toml: "mode = 'on'", err: "address.ipv6 is not set", wrong: true},
+		{name: "address.ipv6 is missing", toml: "path = 'kernel'", err: "address.ipv6 is not set", wrong: true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -271,6 +271,7 @@ func TestEndsAtOnce(t *testing.T) {
 
 func TestWrongIsOneLine(t *testing.T) {
 	c := config.Default()
+	c.Path = config.PathKernel
 	if err := Check(&c); err == nil || strings.Contains(err.Error(), "\n") {
 		t.Errorf("%v", err)
 	}

@@ -3,17 +3,19 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"uclat/clat"
 	"uclat/clat/config"
 	"uclat/clat/datapath"
+	"uclat/clat/inbound"
 	"uclat/clat/policy"
 	"uclat/clat/siit"
 	"uclat/cmd/internal/translation"
 	"uclat/platform"
 )
 
-// TUN is the device of path kernel: one queue, both ways and both families.
+// TUN is the IPv4 interface; platform/tundev is one.
 type TUN interface {
 	datapath.Port
 	Name() string
@@ -24,59 +26,162 @@ type TUN interface {
 // maxEvents is how many events may wait for the log.
 const maxEvents = 8
 
-// path is a running datapath. It ends when stop is called, or by itself when the device fails.
+// path is a running datapath. It ends when it is stopped, or by itself when the device fails.
+//
+//	kernel: the TUN is all there is: it is read, and both families are written back into it.
+//	packet: what is read from the TUN goes to the link or, if it is IPv4, back; and what is read from the link, to the TUN. Either may be
+//	missing for a while: the TUN until an address of ours can be used, the link until there is one.
 type path struct {
-	tun    TUN
+	kind   config.Path // empty for a Router, which goes by path kernel
 	engine *datapath.Engine
 	config *config.Config // that it translates by
-	stop   context.CancelFunc
-	done   chan struct{}
-	served bool // the host was set up to use it
+	filter *inbound.Filter
+
+	tun     TUN   // nil until there is one
+	reading *lane // of the TUN
+	link    *link // of path packet; nil until there is one
+	toTUN   datapath.Gate
+	toLink  datapath.Gate
+
+	health  *health
+	unwatch context.CancelFunc
+	watched sync.WaitGroup
+
+	events chan datapath.Event
+	logged chan struct{} // closed when all events are logged
+	served bool          // the host was set up to use it
 }
 
-// up opens the device, starts the path and sets the host. Packets meet a translator from the first on.
+// lane is a lane that is served in the background.
+type lane struct {
+	stop context.CancelFunc
+	done sync.WaitGroup
+}
+
+// serve serves l until the lane is stopped. Where it ends by itself, failed gets the reason: it must not block.
+func (p *path) serve(l datapath.Lane, failed func(error)) *lane {
+	// Not the loop's context: the path outlives it until the host is put back.
+	ctx, stop := context.WithCancel(context.Background())
+	n := &lane{stop: stop}
+	n.done.Go(func() {
+		err := p.engine.Run(ctx, []datapath.Lane{l})
+		_ = l.In.Close() // which the engine leaves to us where the device failed, also in the moment before stop
+		if err != nil {  // nil where it was stopped
+			failed(err)
+		}
+	})
+	return n
+}
+
+func (n *lane) end() {
+	n.stop()
+	n.done.Wait()
+}
+
+// up makes the path and the host what plan says. Packets meet a translator from the first on: first it is changed what is accepted, then
+// what is sent there.
 func (d *daemon) up(ctx context.Context, plan policy.Plan) error {
 	t, err := translator(d.Config, plan)
 	if err != nil {
 		return err
 	}
-	tun, err := d.takeTUN(plan.Host.TUN, plan.Host.MTU)
-	if err != nil {
+	if d.path == nil {
+		d.path = d.newPath(plan.Path, t)
+	} else {
+		d.path.engine.Swap(t)
+	}
+	d.path.config = d.Config
+	if plan.Path == config.PathPacket {
+		if err := d.attach(plan); err != nil {
+			return err
+		}
+	}
+	if !plan.On {
+		return d.withdraw(ctx, plan)
+	}
+	if err := d.openPath(plan); err != nil {
 		return err
 	}
-	// Not ctx: the path outlives it until the host is put back.
-	run, stop := context.WithCancel(context.Background())
-	p := &path{tun: tun, engine: datapath.New(t), config: d.Config, stop: stop, done: make(chan struct{})}
-	d.path = p
-	events := make(chan datapath.Event, maxEvents)
+	err = d.setHost(ctx, plan)
+	d.path.served = d.path.served || err == nil
+	return err
+}
+
+// newPath is a path without devices.
+func (d *daemon) newPath(kind config.Path, t *siit.Translator) *path {
+	p := &path{
+		kind: kind, engine: datapath.New(t), filter: inbound.New(),
+		events: make(chan datapath.Event, maxEvents), logged: make(chan struct{}),
+	}
 	p.engine.OnEvent = func(e datapath.Event) {
 		select {
-		case events <- e:
+		case p.events <- e:
 		default: // no packet waits for the log
 		}
 	}
 	go func() {
-		defer close(events)
-		err := p.engine.Run(run, []datapath.Lane{{In: tun, V6: tun, V4: tun}})
-		_ = tun.Close() // which the engine leaves to us where the device failed, also in the moment before stop
-		if run.Err() == nil {
-			d.ended <- err
-		}
-	}()
-	go func() {
-		defer close(p.done)
-		for e := range events {
+		defer close(p.logged)
+		for e := range p.events {
 			d.Packets.Warn(eventLine(e), "drop", e.Reason.String())
 		}
 	}()
-	err = d.setHost(ctx, plan)
-	p.served = err == nil
-	return err
+	return p
 }
 
-// translator is the one that a plan for c needs.
+// openPath has the path read the TUN, which it opens where there is none yet.
+func (d *daemon) openPath(plan policy.Plan) error {
+	p := d.path
+	filter := p.filter
+	if plan.Path != config.PathPacket || !d.Config.RepliesOnly() {
+		filter = nil // on path kernel the kernel's connection tracking does that
+	}
+	p.engine.SetInbound(filter)
+	if p.tun != nil {
+		p.watch(d.Config, plan)
+		return nil
+	}
+	tun, err := d.takeTUN(plan.Host.TUN, plan.Host.MTU)
+	if err != nil {
+		return err
+	}
+	p.tun = tun
+	l := datapath.Lane{In: tun, V6: tun, V4: tun}
+	if plan.Path == config.PathPacket {
+		l.V6 = &p.toLink
+	}
+	p.toTUN.Open(tun)
+	p.reading = p.serve(l, func(err error) { d.ended <- err })
+
+	p.health = &health{engine: p.engine, log: d.Log}
+	p.watch(d.Config, plan)
+	ctx, stop := context.WithCancel(context.Background())
+	p.unwatch = stop
+	p.watched.Go(func() { p.health.run(ctx) })
+	return nil
+}
+
+// watch has the health of the NAT64 in use watched. A Router has none.
+func (p *path) watch(c *config.Config, plan policy.Plan) {
+	w := &watched{targets: c.Probe.Targets, port: p.tun}
+	if len(plan.PREF64) > 0 {
+		w.pref64 = plan.PREF64[0]
+	}
+	if plan.Path == config.PathPacket {
+		w.port = &p.toLink
+	}
+	w.source = plan.Self6
+	if plan.Ours.IsSingleIP() {
+		w.source = plan.Ours.Addr()
+	}
+	p.health.now.Store(w)
+}
+
+// translator is the one that a plan for c needs. As long as no address is in use, it is that of the one that is tried.
 func translator(c *config.Config, plan policy.Plan) (*siit.Translator, error) {
-	return translation.New(c, plan.PREF64, plan.MTU6, plan.MTU4)
+	if !plan.On {
+		plan.Ours, plan.Self6 = plan.Try[0].Addrs, plan.Try[0].Addrs.Addr()
+	}
+	return translation.New(c, plan)
 }
 
 // openTUN opens the device. Where that fails at the start, somebody has to change something first: no waiting gives us a driver, the
@@ -117,17 +222,6 @@ func (d *daemon) tryTUN() error {
 	return tun.Close()
 }
 
-// swap changes a running path: first what it accepts, then what is sent to it.
-func (d *daemon) swap(ctx context.Context, plan policy.Plan) error {
-	t, err := translator(d.Config, plan)
-	if err != nil {
-		return err
-	}
-	d.path.engine.Swap(t)
-	d.path.config = d.Config
-	return d.setHost(ctx, plan)
-}
-
 func (d *daemon) setHost(ctx context.Context, plan policy.Plan) error {
 	d.touched = true
 	err := d.Host.Set(ctx, plan.Host)
@@ -140,29 +234,42 @@ func (d *daemon) setHost(ctx context.Context, plan policy.Plan) error {
 	return fmt.Errorf("setting up the host: %w", err)
 }
 
-// down puts the host back, then stops the path, whose device goes with it. What could not be put back, the next down tries again.
-func (d *daemon) down() error {
-	var err error
-	if d.touched {
-		// Not the loop's context: that may have ended.
-		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
-		defer cancel()
-		if err = d.Host.Set(ctx, platform.HostConfig{}); err != nil {
-			err = fmt.Errorf("putting the host back: %w", err)
-		}
-		d.touched = err != nil
+// clearHost puts the host back. What could not be put back, the next time tries again.
+func (d *daemon) clearHost() error {
+	if !d.touched {
+		return nil
 	}
-	if d.path != nil {
-		d.stopPath()
+	// Not the loop's context: that may have ended.
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	err := d.Host.Set(ctx, platform.HostConfig{})
+	if err != nil {
+		err = fmt.Errorf("putting the host back: %w", err)
 	}
+	d.touched = err != nil
 	return err
 }
 
-func (d *daemon) stopPath() {
+// withdraw takes IPv4 from the host, and leaves the path what it needs to get it back.
+func (d *daemon) withdraw(ctx context.Context, plan policy.Plan) error {
+	var err error
+	if d.touched || len(plan.Host.Blackhole) > 0 {
+		err = d.setHost(ctx, plan)
+	}
+	d.closePath()
+	return err
+}
+
+// closePath ends the reading of the TUN, which goes with it.
+func (d *daemon) closePath() {
 	p := d.path
-	d.path = nil
-	p.stop()
-	<-p.done
+	if p.tun == nil {
+		return
+	}
+	p.toTUN.Shut()
+	p.unwatch()
+	p.watched.Wait()
+	p.reading.end()
 	select {
 	case err := <-d.ended:
 		d.log().Warn("the TUN device failed while it was being stopped", "error", err)
@@ -171,6 +278,20 @@ func (d *daemon) stopPath() {
 	if p.served {
 		d.log().Info("stopped translating", p.counters()...)
 	}
+	p.tun, p.reading, p.served = nil, nil, false
+}
+
+// down puts the host back, then stops the path, whose device goes with it.
+func (d *daemon) down() error {
+	err := d.clearHost()
+	if p := d.path; p != nil {
+		d.closePath()
+		d.detach()
+		close(p.events)
+		<-p.logged
+		d.path = nil
+	}
+	return err
 }
 
 // counters are the totals as log attributes: what went each way, and every reason for which something was dropped.
@@ -187,13 +308,23 @@ func (p *path) counters() (attrs []any) {
 			}
 		}
 	}
-	read, written := p.tun.Lost()
-	for _, lost := range []struct {
+	devices := []struct {
 		name string
-		n    uint64
-	}{{"device-lost-read", read}, {"device-lost-written", written}} {
-		if lost.n > 0 {
-			attrs = append(attrs, lost.name, lost.n)
+		lost func() (read, written uint64)
+	}{{"device", p.tun.Lost}}
+	if p.link != nil {
+		devices = append(devices, struct {
+			name string
+			lost func() (read, written uint64)
+		}{"link", p.link.conn.Lost})
+	}
+	for _, x := range devices {
+		read, written := x.lost()
+		if read > 0 {
+			attrs = append(attrs, x.name+"-lost-read", read)
+		}
+		if written > 0 {
+			attrs = append(attrs, x.name+"-lost-written", written)
 		}
 	}
 	return attrs

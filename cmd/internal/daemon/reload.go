@@ -52,7 +52,7 @@ func (d *daemon) prepare(ctx context.Context, c *config.Config) error {
 	set := d.set
 	if d.learnsAnew(c) {
 		set = named(c)
-	} else if _, err := translation.Table(c, d.plan.PREF64); err != nil {
+	} else if err := d.fits(c); err != nil {
 		return err // policy would do without the PREF64s that are in use, and wait for others
 	}
 	if d.has(c.Interface.Name) {
@@ -70,6 +70,14 @@ func (d *daemon) prepare(ctx context.Context, c *config.Config) error {
 	return err
 }
 
+// fits says whether c goes with the PREF64s that are in use.
+func (d *daemon) fits(c *config.Config) error {
+	p := sample(c)
+	p.PREF64 = d.plan.PREF64
+	_, err := translation.Table(c, p)
+	return err
+}
+
 // judge refuses c where what it leads to is wrong, or would end a translation that goes on without it.
 func (d *daemon) judge(ctx context.Context, c *config.Config, set discovery.Set) error {
 	plan, err := d.decide(ctx, c, set)
@@ -82,6 +90,8 @@ func (d *daemon) judge(ctx context.Context, c *config.Config, set discovery.Set)
 	case plan.Wrong:
 		return wrong{plan.Why}
 	case plan.Code == "native-ipv4": // mode auto asks for that
+		return nil
+	case len(plan.Try) > 0 || plan.Code == "asking-routers": // another address takes its time
 		return nil
 	case plan.Code == "no-pref64" && d.learnsAnew(c): // nobody was asked yet
 		return nil
@@ -107,10 +117,10 @@ func (d *daemon) decide(ctx context.Context, c *config.Config, set discovery.Set
 // force waits to open.
 func (d *daemon) has(name string) bool {
 	switch {
-	case d.spare != nil && d.spare.Name() == name, d.path != nil && d.path.tun.Name() == name:
+	case d.spare != nil && d.spare.Name() == name, d.path != nil && d.path.tun != nil && d.path.tun.Name() == name:
 		return true
 	}
-	return d.path == nil && d.Config.Interface.Name == name
+	return (d.path == nil || d.path.tun == nil) && d.Config.Interface.Name == name
 }
 
 // learnsAnew says whether what was learned of PREF64s does not hold under c, because others are asked.

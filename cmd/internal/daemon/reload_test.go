@@ -135,7 +135,7 @@ func TestReloadRefused(t *testing.T) {
 				`test.toml:4: interface.mtu: 1: is out of range: 0 or 1280 to 65535"`},
 		{name: "many mistakes are a few", toml: "map = [" + strings.Repeat("{}, ", 100) + "]",
 			why: strings.Repeat("test.toml:1: map: needs both ipv4 and ipv6; ", mostReasons) + "and 95 more, which `uclat check` tells\""},
-		{name: "an address is missing", toml: "pref64.prefixes = ['64:ff9b::/96']", why: "address.ipv6 is not set: "},
+		{name: "an address is missing", toml: "path = 'kernel'\npref64.prefixes = ['64:ff9b::/96']", why: "address.ipv6 is not set: "},
 		{name: "it cannot be translated", toml: "address.ipv6 = '2001:db8:c1a7::/64'\n" +
 			"map = [{ipv4 = '192.0.2.1', ipv6 = '2001:db8:c1a7:0:64:402e:400:0'}]\npref64.prefixes = ['64:ff9b::/96']",
 			why: "address mapping: 2001:db8:c1a7:0:64:402e:400:0/128 is mapped twice"},

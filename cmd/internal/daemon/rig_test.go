@@ -7,17 +7,14 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
-	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"uclat/clat/config"
-	"uclat/clat/frame"
 	"uclat/clat/pref64"
 	"uclat/discovery"
 	"uclat/platform"
@@ -36,10 +33,13 @@ type rig struct {
 	ended  chan error
 	hup    chan os.Signal
 
-	host   *fakeHost
-	eyes   *fakeEyes
-	finder *fakeFinder
-	tuns   *fakeTUNs
+	host    *fakeHost
+	eyes    *fakeEyes
+	finder  *fakeFinder
+	tuns    *fakeTUNs
+	lan     *fakeLAN
+	routers *fakeRouters
+	memory  *fakeMemory
 
 	mu         sync.Mutex
 	transcript []string
@@ -59,9 +59,13 @@ func newRig(t *testing.T, toml string, host platform.Snapshot) (*rig, Options) {
 	r.eyes = &fakeEyes{now: host}
 	r.finder = &fakeFinder{}
 	r.tuns = &fakeTUNs{rig: r}
+	r.lan = newLAN(r)
+	r.routers = &fakeRouters{}
+	r.memory = &fakeMemory{used: map[netip.Addr]time.Time{}}
 	o := Options{
 		Config: c, Log: r.logger(), Packets: r.logger().With("about", "packets"), Asked: r.logger(),
 		Host: r.host, Eyes: r.eyes, OpenTUN: r.tuns.open,
+		OpenLink: r.lan.open, OpenNeighbours: r.lan.neighbours, WatchNeighbours: r.lan.watch, Routers: r.routers, Memory: r.memory,
 		Reload: r.hup, Reread: r.read,
 		Finders: func(c *config.Config) []discovery.Finder {
 			if len(c.PREF64.Prefixes) > 0 || c.Router() {
@@ -119,10 +123,13 @@ func (r *rig) after(d time.Duration) {
 	synctest.Wait()
 }
 
-// stop ends the daemon and returns its error.
+// stop ends the daemon and returns its error. It may leave nothing on a link.
 func (r *rig) stop() error {
+	r.t.Helper()
 	r.cancel()
-	return <-r.ended
+	err := <-r.ended
+	r.lan.left()
+	return err
 }
 
 func (r *rig) say(format string, args ...any) {
@@ -219,16 +226,24 @@ func (h *fakeHost) failWith(fail func(want platform.HostConfig) error) {
 }
 
 func hostText(h platform.HostConfig) string {
-	if h.TUN == "" {
+	var parts []string
+	if h.TUN != "" {
+		parts = append(parts, fmt.Sprintf("%s mtu %d %v", h.TUN, h.MTU, h.Addrs))
+	}
+	for _, r := range h.Routes {
+		part := fmt.Sprintf("route %v", r.Dst)
+		if r.Metric != 0 {
+			part += fmt.Sprintf(" metric %d mtu %d", r.Metric, r.MTU)
+		}
+		parts = append(parts, part)
+	}
+	for _, b := range h.Blackhole {
+		parts = append(parts, fmt.Sprintf("blackhole %v", b))
+	}
+	if len(parts) == 0 {
 		return "nothing of ours"
 	}
-	text := fmt.Sprintf("%s mtu %d %v", h.TUN, h.MTU, h.Addrs)
-	for _, r := range h.Routes {
-		text += fmt.Sprintf(", route %v", r.Dst)
-		if r.Metric != 0 {
-			text += fmt.Sprintf(" metric %d mtu %d", r.Metric, r.MTU)
-		}
-	}
+	text := strings.Join(parts, ", ")
 	if h.Forward == nil {
 		return text
 	}
@@ -331,112 +346,4 @@ func (f *fakeFinder) find(lifetime time.Duration, prefixes ...string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.report(o)
-}
-
-// fakeTUNs makes devices, and knows those that it made.
-type fakeTUNs struct {
-	*rig
-	mu      sync.Mutex
-	err     error
-	devices []*fakeTUN
-}
-
-func (d *fakeTUNs) open(name string, mtu int) (TUN, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.err != nil {
-		d.say("tun: %v", d.err)
-		return nil, d.err
-	}
-	d.say("tun: open %s mtu %d", name, mtu)
-	device := &fakeTUN{
-		rig: d.rig, name: name,
-		in: make(chan []byte), out: make(chan []byte, 16), gone: make(chan error, 1), closed: make(chan struct{}),
-	}
-	d.devices = append(d.devices, device)
-	return device, nil
-}
-
-func (d *fakeTUNs) failWith(err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.err = err
-}
-
-// current is the last one that is open, else the last one that was.
-func (d *fakeTUNs) current() *fakeTUN {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, device := range slices.Backward(d.devices) {
-		if device.isOpen() {
-			return device
-		}
-	}
-	return d.devices[len(d.devices)-1]
-}
-
-// names are those of the open ones.
-func (d *fakeTUNs) names() (open []string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, device := range d.devices {
-		if device.isOpen() {
-			open = append(open, device.name)
-		}
-	}
-	return open
-}
-
-// fakeTUN is a device of channels.
-type fakeTUN struct {
-	*rig
-	name   string
-	in     chan []byte // what the host sends
-	out    chan []byte // what it gets
-	gone   chan error  // somebody deleted the device
-	once   sync.Once
-	closed chan struct{}
-	lost   atomic.Uint64
-}
-
-func (d *fakeTUN) isOpen() bool {
-	select {
-	case <-d.closed:
-		return false
-	default:
-		return true
-	}
-}
-
-func (d *fakeTUN) Name() string { return d.name }
-
-func (d *fakeTUN) Lost() (read, written uint64) { return 0, d.lost.Load() }
-func (d *fakeTUN) Batch() int                   { return 4 }
-
-func (d *fakeTUN) Read(fs []*frame.Frame) (int, error) {
-	select {
-	case p := <-d.in:
-		buf := slices.Concat(make([]byte, frame.Headroom), p, make([]byte, frame.Tailroom))
-		fs[0].Wrap(buf, frame.Headroom, len(p))
-		return 1, nil
-	case err := <-d.gone:
-		return 0, err
-	case <-d.closed:
-		return 0, os.ErrClosed
-	}
-}
-
-func (d *fakeTUN) Write(fs []*frame.Frame) (int, error) {
-	for _, f := range fs {
-		d.out <- slices.Clone(f.Bytes())
-	}
-	return len(fs), nil
-}
-
-func (d *fakeTUN) Close() error {
-	d.once.Do(func() {
-		d.say("tun: close %s", d.name)
-		close(d.closed)
-	})
-	return nil
 }

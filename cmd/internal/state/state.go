@@ -1,6 +1,6 @@
 // Package state is the state folder: what one run of the daemon leaves for the next.
 //
-// It has the files secret, addresses.json and, written by platform/hostnet, journal.json. Losing any of them costs little: another
+// It has the files secret, addresses.json, lock and, written by platform/hostnet, journal.json. Losing any of them costs little: another
 // address on each network, a second of waiting before an address is used, a route that somebody has to remove by hand. So whatever is
 // wrong with the folder, a State works, and says what it could not keep.
 package state

@@ -1,0 +1,91 @@
+package uplink
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"uclat/clat/policy"
+)
+
+// How it is seen whether answers come back: so many echo requests, each with so long to be answered. Where nothing was seen it begins anew
+// after a while, which is twice as long each time.
+const (
+	probeTries = 3
+	probeWait  = time.Second
+	probeAgain = 5 * time.Second
+	probeRest  = time.Minute // at most
+)
+
+// probe is what a probe came to.
+type probe struct {
+	of     *holding
+	answer string // empty: none
+	ended  bool   // nobody waits for the answer any more
+}
+
+// startProbe sees in the background whether an echo request with hop limit 1 toward the PLAT is answered: with Time Exceeded, another ICMPv6
+// error, or an echo reply. Whatever it is, it came back to our address, and no server was asked.
+func (s *station) startProbe(ctx context.Context, h *holding) {
+	ctx, cancel := context.WithCancel(ctx)
+	h.probe, h.again = cancel, time.Time{}
+	source, target := h.Addrs.Addr(), s.is.PLAT
+	go func() {
+		p := probe{of: h}
+		for try := 0; try < probeTries && p.answer == "" && ctx.Err() == nil; try++ {
+			wait, done := context.WithTimeout(ctx, probeWait)
+			answer, err := s.Echo(wait, source, target)
+			if err != nil {
+				<-wait.Done() // it may have failed at once: the next hop may be known in a moment
+			}
+			done()
+			p.answer = answer
+		}
+		p.ended = ctx.Err() != nil
+		cancel()
+		s.probed <- p
+	}()
+	s.probes++
+}
+
+// stopProbes waits for all of them: each is told to end.
+func (s *station) stopProbes() {
+	for _, h := range s.held {
+		if h.probe != nil {
+			h.probe()
+		}
+	}
+	for s.probes > 0 {
+		<-s.probed
+		s.probes--
+	}
+}
+
+// answered takes in what a probe came to.
+func (s *station) answered(p probe) {
+	s.probes--
+	h := p.of
+	h.probe = nil
+	switch {
+	case p.ended || h.state == policy.Duplicate || !s.is.Probe:
+	case p.answer != "":
+		h.state, h.detail = policy.Seen, ""
+	default:
+		h.rest = min(max(2*h.rest, probeAgain), probeRest)
+		h.state, h.detail, h.again = policy.Silent, s.unseen(h), time.Now().Add(h.rest)
+	}
+}
+
+// unseen is what was not seen, as the end of a line for people.
+func (s *station) unseen(h *holding) string {
+	text := fmt.Sprintf("no answer to %d echo requests with hop limit 1 to %v", probeTries, s.is.PLAT)
+	switch {
+	case h.node == nil:
+		return text
+	case s.hop.hardware == nil:
+		return text + ": " + s.hop.missing()
+	case h.node.RouterHeard().IsZero():
+		return fmt.Sprintf("%s, and the router %v does not answer neighbour solicitations from %v", text, s.hop.gateway, h.Addrs.Addr())
+	}
+	return fmt.Sprintf("%s, though the router %v answers neighbour solicitations", text, s.hop.gateway)
+}

@@ -1,0 +1,230 @@
+package uplink
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"uclat/clat/node"
+	"uclat/clat/policy"
+)
+
+// station is the state of an Uplink.
+type station struct {
+	*Uplink
+	is       Want
+	hardware net.HardwareAddr // ours on the link; nil where it has none
+	held     []*holding
+	hop      hop
+	probed   chan probe
+	probes   int // under way
+	said     []policy.Trial
+}
+
+// holding is one address or prefix that is held.
+type holding struct {
+	policy.Hold
+	node  *node.Node   // nil where nobody asks for it
+	leave func() error // the solicited-node group; nil: not a member
+	next  time.Time    // when node wants to be ticked; zero: not before something happens
+
+	state  policy.TrialState
+	detail string
+	probe  context.CancelFunc // ends the probe that is under way; nil: none is
+	again  time.Time          // when to probe once more; zero: never
+	rest   time.Duration      // that was waited for before
+}
+
+func newStation(u *Uplink) *station { return &station{Uplink: u, probed: make(chan probe)} }
+
+// want makes what is held what w says.
+func (s *station) want(ctx context.Context, w Want) {
+	now := time.Now()
+	changed := s.is.PLAT != w.PLAT || s.is.Use != w.Use
+	s.is = w
+	s.setHardware(w.Link.Hardware, now)
+	var keep []*holding
+	for _, h := range s.held {
+		if slices.Contains(w.Hold, h.Hold) {
+			keep = append(keep, h)
+		} else {
+			s.drop(h)
+		}
+	}
+	var begin []*holding
+	for _, x := range w.Hold {
+		if !slices.ContainsFunc(keep, func(h *holding) bool { return h.Hold == x }) {
+			h := &holding{Hold: x}
+			keep, begin = append(keep, h), append(begin, h)
+		}
+	}
+	s.held = keep
+	if err := s.Conn.Accept(prefixes(keep)); err != nil {
+		s.Log.Warn("listening for our addresses on "+s.Link.Name, "error", err)
+	}
+	for _, h := range begin {
+		s.begin(h, now)
+	}
+	if changed || len(begin) > 0 {
+		s.follow(now)
+	}
+}
+
+// begin starts to hold an address, which is listened to already.
+func (s *station) begin(h *holding, now time.Time) {
+	if !h.ND {
+		h.state = policy.Probing
+		return
+	}
+	addr := h.Addrs.Addr()
+	leave, err := s.Conn.Join(addr)
+	if err != nil {
+		s.Log.Warn(fmt.Sprintf("joining the multicast group of %v on %s: neighbours may not find us", addr, s.Link.Name), "error", err)
+	}
+	h.leave = leave
+	var nonce [6]byte
+	rand.Read(nonce[:])
+	h.node = node.New(node.Options{
+		Addr: addr, Hardware: s.hardware, Nonce: nonce, Optimistic: slices.Contains(s.is.Optimistic, addr),
+		Send: func(packet []byte, to net.HardwareAddr) {
+			if err := s.Conn.SendND(packet, to, s.hardware); err != nil {
+				s.Log.Debug("sending neighbour discovery on "+s.Link.Name, "error", err)
+			}
+		},
+	})
+	h.node.SetRouter(s.hop.gateway, s.hop.hardware, now)
+	h.next = h.node.Tick(now)
+}
+
+// drop stops to hold an address.
+func (s *station) drop(h *holding) {
+	if h.probe != nil {
+		h.probe()
+	}
+	if h.leave != nil {
+		if err := h.leave(); err != nil {
+			s.Log.Debug("leaving a multicast group on "+s.Link.Name, "error", err)
+		}
+	}
+}
+
+// leave drops all.
+func (s *station) leave() {
+	for _, h := range s.held {
+		s.drop(h)
+	}
+	s.held = nil
+}
+
+func (s *station) setHardware(text string, now time.Time) {
+	a, err := net.ParseMAC(text)
+	if err != nil {
+		a = nil // a link without link-layer addresses
+	}
+	if slices.Equal(a, s.hardware) {
+		return
+	}
+	s.hardware = a
+	for _, h := range s.held {
+		if h.node != nil {
+			h.next = h.node.SetHardware(a, now)
+		}
+	}
+	s.hop.set(s)
+}
+
+func (s *station) input(m neighbourMessage, now time.Time) {
+	for _, h := range s.held {
+		if h.node != nil {
+			h.next = h.node.Input(m.packet, m.from, now)
+		}
+	}
+}
+
+// tick does what is due.
+func (s *station) tick(ctx context.Context, now time.Time) {
+	for _, h := range s.held {
+		if !h.next.IsZero() && !now.Before(h.next) {
+			h.next = h.node.Tick(now)
+		}
+		s.advance(ctx, h, now)
+	}
+	if s.hop.isDue(now) {
+		s.follow(now)
+	}
+}
+
+// advance takes a holding on to its next state.
+func (s *station) advance(ctx context.Context, h *holding, now time.Time) {
+	if h.node != nil {
+		switch h.node.Status() {
+		case node.Tentative:
+			return
+		case node.Duplicate:
+			if h.state != policy.Duplicate && h.probe != nil {
+				h.probe()
+			}
+			h.state, h.again = policy.Duplicate, time.Time{}
+			if holder := h.node.Holder(); holder != nil {
+				h.detail = fmt.Sprintf(" by %v", holder)
+			}
+			return
+		}
+		if h.state == policy.Checking {
+			h.state = policy.Probing
+		}
+	}
+	switch {
+	case !s.is.Probe:
+		h.state, h.detail, h.again = policy.Seen, "", time.Time{}
+		if h.probe != nil {
+			h.probe()
+		}
+	case h.probe != nil:
+	case h.state == policy.Probing, !h.again.IsZero() && !now.Before(h.again):
+		s.startProbe(ctx, h)
+	}
+}
+
+// untilNext is how long nothing is due.
+func (s *station) untilNext(now time.Time) time.Duration {
+	next := s.hop.due
+	for _, h := range s.held {
+		for _, t := range []time.Time{h.next, h.again} {
+			if !t.IsZero() && (next.IsZero() || t.Before(next)) {
+				next = t
+			}
+		}
+	}
+	if next.IsZero() {
+		return time.Hour
+	}
+	return max(next.Sub(now), time.Millisecond)
+}
+
+// report says what has changed.
+func (s *station) report() {
+	trials := make([]policy.Trial, len(s.held))
+	for i, h := range s.held {
+		trials[i] = policy.Trial{Link: s.Link.Index, Addr: h.Addrs.Addr(), State: h.state, Detail: h.detail}
+	}
+	if slices.Equal(trials, s.said) {
+		return
+	}
+	s.said = trials
+	s.mu.Lock()
+	s.trials = trials
+	s.mu.Unlock()
+	s.Changed()
+}
+
+func prefixes(held []*holding) (p []netip.Prefix) {
+	for _, h := range held {
+		p = append(p, h.Addrs)
+	}
+	return p
+}
