@@ -55,6 +55,9 @@ func newRun() *cobra.Command {
 			return err
 		}
 		log := logs.log
+		if err := daemon.Check(c); err != nil { // before anything is touched, a folder included
+			return err
+		}
 		var notes []string
 		memory, err := state.Open(*stateDir)
 		if err != nil {

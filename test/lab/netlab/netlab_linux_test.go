@@ -118,8 +118,8 @@ func TestNodeFilesStayInside(t *testing.T) {
 		}
 	}
 	// A program in the node may make and replace files as well.
-	output(t, n, "sh", "-c", "mkdir /var/lib/uclat && echo y >/var/lib/uclat/lock && echo y >/etc/new && mv /etc/new /etc/resolv.conf")
-	if _, err := os.Stat("/var/lib/uclat/lock"); err == nil {
+	output(t, n, "sh", "-c", "mkdir -p /var/lib/uclat && echo y >/var/lib/uclat/netlab-test && echo y >/etc/new && mv /etc/new /etc/resolv.conf")
+	if _, err := os.Stat("/var/lib/uclat/netlab-test"); err == nil {
 		t.Error("/var/lib/uclat is the host's")
 	}
 	if after, err := os.ReadFile("/etc/resolv.conf"); err != nil || !bytes.Equal(before, after) {
