@@ -425,7 +425,11 @@ func (d *daemon) apply(ctx context.Context, plan policy.Plan) error {
 		if plan.Wrong {
 			level = slog.LevelWarn
 		}
-		d.log().Log(ctx, level, plan.Why, "code", plan.Code)
+		attrs := []any{"code", plan.Code}
+		if plan.On && plan.Path != "" {
+			attrs = append(attrs, "path", plan.Path, "because", plan.PathWhy)
+		}
+		d.log().Log(ctx, level, plan.Why, attrs...)
 	}
 	for _, w := range plan.Warnings {
 		if !slices.Contains(was.Warnings, w) {
