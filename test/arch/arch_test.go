@@ -82,7 +82,7 @@ var only = map[string][]string{
 	"golang.org/x/time":                          {"clat/datapath"},
 	"golang.org/x/net/dns/dnsmessage":            {"discovery/dns", "test/..."},
 	"golang.org/x/net/icmp":                      {"test/..."},
-	"golang.zx2c4.com/wireguard":                 {"platform/tundev"},
+	"golang.zx2c4.com/wireguard":                 {"platform/tundev", "test/e2e"},
 	"github.com/mdlayher/ndp":                    {"clat/node", "discovery/ra", "platform/link", "test/..."},
 	"github.com/mdlayher/packet":                 {"platform/link", "test/..."},
 	"github.com/mdlayher/netlink":                {"platform/...", "test/..."},
@@ -95,7 +95,7 @@ var only = map[string][]string{
 	"C":                                          {},
 	"github.com/kardianos/service":               {},
 	"gvisor.dev/gvisor":                          {},
-	"golang.zx2c4.com/wireguard/device":          {},
+	"golang.zx2c4.com/wireguard/device":          {"test/e2e"},
 	"github.com/rogpeppe/go-internal/testscript": {"cmd/internal/cli"},
 	"github.com/gopacket/gopacket":               {"test/..."},
 }
