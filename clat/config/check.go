@@ -95,6 +95,12 @@ func (b *builder) checkRouter() {
 	if c.Path == PathPacket {
 		b.conflict(ref{key: "path"}, ipv4, "what a plain translator translates is routed to it and from it, by the kernel")
 	}
+	if c.Address.DAD == DADOptimistic {
+		b.conflict(ref{key: "address.dad"}, ipv4, "a plain translator has no address on a link")
+	}
+	if len(c.Probe.Targets) > 0 {
+		b.conflict(ref{"probe.targets", 0}, ipv4, "a plain translator watches nothing")
+	}
 	if c.Inbound == InboundReplies {
 		b.conflict(ref{key: "inbound"}, ipv4, "a plain translator filters nothing: leave it empty, and let the firewall of this host do it")
 	}
@@ -135,6 +141,18 @@ func (b *builder) checkAddress() {
 	if c.Address.IPv6.IsSingleIP() && !c.Interface.IPv4.IsSingleIP() && !c.Router() {
 		b.conflict(own, ref{key: "interface.ipv4"},
 			"one address cannot stand for many: write a prefix of length 32, 40, 48, 56, 64 or 96 (RFC 6052, 2.2)")
+	}
+	if c.Address.DAD == DADOptimistic && c.Path == PathKernel {
+		b.conflict(ref{key: "address.dad"}, ref{key: "path"}, "there, the address is routed to this host, and nobody on the link has it")
+	}
+	for i, t := range c.Probe.Targets {
+		target := ref{"probe.targets", i}
+		switch {
+		case t == c.Interface.SelfIPv4:
+			b.conflict(target, ref{key: "interface.self-ipv4"}, "it is the translator's own address, and not behind the NAT64")
+		case c.Interface.IPv4.Contains(t):
+			b.conflict(target, ref{key: "interface.ipv4"}, "it is on this side of the NAT64")
+		}
 	}
 	if c.Address.ChecksumNeutral && c.Address.IPv6.IsValid() {
 		b.conflict(ref{key: "address.checksum-neutral"}, own, "an address that is given is used as it is: leave one of them out")

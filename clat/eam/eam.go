@@ -25,7 +25,7 @@ type Table struct {
 	current  pref64.Prefix
 	prefixes []pref64.Prefix // longest first
 
-	elsewhere *bart.Lite // IPv4 addresses that nobody behind a NAT64 has; nil: none. Only a CLAT has such
+	elsewhere *bart.Table[bool] // whether the longest match leads elsewhere, so that nobody behind a NAT64 is there; nil: none does. Only of a CLAT
 }
 
 // Pair6 is both addresses of a packet that leaves as IPv6, and the difference that they make to a transport checksum: what is to be
@@ -201,7 +201,7 @@ func (t *Table) src4(p *Pair4, a *[16]byte, ours side, embedded bool) clat.DropR
 		return reason
 	case t.isSelf(*v4) || !embedded && (neverRemote(*v4) || t.isOurs(*v4)):
 		return clat.DropSpoofed
-	case t.elsewhere != nil && t.elsewhere.Contains(netip.AddrFrom4(*v4)): // of a CLAT, where the source that an error quotes has a Mapping
+	case t.elsewhere != nil && t.isElsewhere(*v4): // of a CLAT, where the source that an error quotes has a Mapping
 		return clat.DropLocalSource
 	case ours == oursIsNeither && t.lookup4(*v4) != nil:
 		if !embedded {
@@ -271,6 +271,11 @@ func (t *Table) extract(v4 *[4]byte, a *[16]byte) clat.DropReason {
 		}
 	}
 	return clat.DropNoMapping
+}
+
+func (t *Table) isElsewhere(a [4]byte) bool {
+	is, _ := t.elsewhere.Lookup(netip.AddrFrom4(a))
+	return is
 }
 
 func (t *Table) isSelf(a [4]byte) bool { return t.self4 != [4]byte{} && a == t.self4 }

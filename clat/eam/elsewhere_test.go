@@ -16,18 +16,30 @@ func elsewhereSpec(routed ...string) Spec {
 	return s
 }
 
+// here adds routes into the CLAT.
+func here(s Spec, routed ...string) Spec {
+	for _, p := range routed {
+		s.Here = append(s.Here, netip.MustParsePrefix(p))
+	}
+	return s
+}
+
 // isElsewhere is whether a CLAT refuses src because another host behind a NAT64 cannot have the address that src carries.
 func (m *model) isElsewhere(src netip.Addr, embedded bool) bool {
 	if m.Role != CLAT || !src.Is6() || embedded {
 		return false
 	}
 	v4, mapped, _ := m.counterpart(src)
-	for _, p := range m.Elsewhere {
-		if !mapped && p.Contains(v4) {
-			return true
+	longest := func(all []netip.Prefix) int {
+		bits := -1
+		for _, p := range all {
+			if p.Contains(v4) {
+				bits = max(bits, p.Bits())
+			}
 		}
+		return bits
 	}
-	return false
+	return !mapped && longest(m.Elsewhere) > longest(m.Here)
 }
 
 // RFC 3704, 2.2: what comes from where the host would not send the answer is forged.
@@ -41,6 +53,8 @@ func TestElsewhere(t *testing.T) {
 	clients := clientsSpec("2001:db8:c::/64")
 	clients.Elsewhere = docker.Elsewhere
 	own := elsewhereSpec("192.0.0.0/24") // the CLAT's own addresses are routed somewhere, too
+	vpn := here(elsewhereSpec("203.0.113.0/24", "203.0.113.128/25", "203.0.113.130/32", "10.0.0.0/8"), // and its server
+		"203.0.113.10/32", "203.0.113.128/26", "10.0.0.0/8", "203.0.0.0/16", "198.51.100.0/24")
 	plat, router, reject := docker, docker, docker
 	plat.Role, router.Role, reject.RejectNonGlobal = PLAT, Router, true
 	router.Self4 = netip.Addr{}
@@ -63,6 +77,20 @@ func TestElsewhere(t *testing.T) {
 		{"of clients", clients, way64, "2001:db8:64::172.17.0.5", "2001:db8:c:0:64:4000:100:0", clat.DropLocalSource},
 		{"out is not in", docker, way46, "192.0.0.2", "172.17.0.5", clat.DropNone},
 		{"none", hostSpec(), way64, "64:ff9b::172.17.0.5", own6, clat.DropNone},
+
+		{"a host of a network that is elsewhere", vpn, way64, "64:ff9b::203.0.113.10", own6, clat.DropNone},
+		{"the one before it", vpn, way64, "64:ff9b::203.0.113.9", own6, clat.DropLocalSource},
+		{"the one behind it", vpn, way64, "64:ff9b::203.0.113.11", own6, clat.DropLocalSource},
+		{"the longest is here", vpn, way64, "64:ff9b::203.0.113.129", own6, clat.DropNone},
+		{"the longest is elsewhere, in one that is here", vpn, way64, "64:ff9b::203.0.113.130", own6, clat.DropLocalSource},
+		{"beside the longer ones", vpn, way64, "64:ff9b::203.0.113.200", own6, clat.DropLocalSource},
+		{"in the shortest, which is here", vpn, way64, "64:ff9b::203.0.112.255", own6, clat.DropNone},
+		{"here alone", vpn, way64, "64:ff9b::198.51.100.7", own6, clat.DropNone},
+		{"neither", vpn, way64, "64:ff9b::198.51.101.7", own6, clat.DropNone},
+		{"the same prefix here", vpn, way64, "64:ff9b::10.1.2.3", own6, clat.DropNone}, // RFC 3704, 2.3
+		{"the same prefix here, with bits behind its length", here(docker, "172.17.0.1/16"), way64, "64:ff9b::172.17.0.5", own6, clat.DropNone},
+		{"all is here", here(docker, "0.0.0.0/0"), way64, "64:ff9b::172.17.0.5", own6, clat.DropLocalSource},
+		{"what nobody has, though it is here", here(docker, "127.0.0.1/32"), way64, "64:ff9b::127.0.0.1", own6, clat.DropSpoofed},
 
 		{"an explicit mapping", mapped, way64, "2001:db8:d::5", own6, clat.DropNone},
 		{"beside an explicit mapping", mapped, way64, "64:ff9b::172.17.0.5", own6, clat.DropLocalSource},
@@ -94,18 +122,37 @@ func TestElsewhere(t *testing.T) {
 }
 
 func TestElsewhereErrors(t *testing.T) {
-	for _, c := range []struct {
-		prefix netip.Prefix
-		want   string
-	}{
-		{netip.Prefix{}, "invalid Prefix, routed elsewhere, is no IPv4 prefix"},
-		{netip.MustParsePrefix("2001:db8::/32"), "2001:db8::/32, routed elsewhere, is no IPv4 prefix"},
-		{netip.MustParsePrefix("0.0.0.0/0"), "0.0.0.0/0 cannot be routed elsewhere: nothing could come in"},
-	} {
+	with := func(p netip.Prefix) Spec {
 		s := elsewhereSpec("10.0.0.0/8")
-		s.Elsewhere = append(s.Elsewhere, c.prefix)
-		if m, err := New(s); err == nil || err.Error() != c.want || m != nil {
+		s.Elsewhere = append(s.Elsewhere, p)
+		return s
+	}
+	without := func(p netip.Prefix) Spec {
+		s := hostSpec()
+		s.Here = []netip.Prefix{p}
+		return s
+	}
+	six := netip.MustParsePrefix("2001:db8::/32")
+	for _, c := range []struct {
+		spec Spec
+		want string
+	}{
+		{with(netip.Prefix{}), "invalid Prefix, routed elsewhere, is no IPv4 prefix"},
+		{with(six), "2001:db8::/32, routed elsewhere, is no IPv4 prefix"},
+		{with(netip.MustParsePrefix("0.0.0.0/0")), "0.0.0.0/0 cannot be routed elsewhere: nothing could come in"},
+		{without(netip.Prefix{}), "invalid Prefix, routed into the CLAT, is no IPv4 prefix"},
+		{without(six), "2001:db8::/32, routed into the CLAT, is no IPv4 prefix"},
+		{here(with(six), "10.0.0.0/8"), "2001:db8::/32, routed elsewhere, is no IPv4 prefix"},
+	} {
+		if m, err := New(c.spec); err == nil || err.Error() != c.want || m != nil {
 			t.Errorf("%v\nwant %s", err, c.want)
 		}
+	}
+}
+
+// A host that has routes into the CLAT alone has nothing to look up for each packet.
+func TestNothingElsewhere(t *testing.T) {
+	if m := table(t, here(hostSpec(), "203.0.113.10/32", "10.0.0.0/8")); m.elsewhere != nil {
+		t.Error("there is a table of what is elsewhere")
 	}
 }

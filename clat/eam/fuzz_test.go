@@ -62,6 +62,9 @@ func (s *supply) spec() (spec Spec) {
 	for range flags >> 4 & 3 {
 		spec.Elsewhere = append(spec.Elsewhere, s.prefix(4))
 	}
+	for range flags >> 6 & 3 {
+		spec.Here = append(spec.Here, s.prefix(4))
+	}
 	return spec
 }
 
@@ -73,7 +76,7 @@ func write(s Spec) (b []byte) {
 			flags |= 1 << i
 		}
 	}
-	b = append(b, flags|byte(len(s.Elsewhere)<<4), byte(len(s.Ours)|len(s.Map)<<2|len(s.PREF64)<<4))
+	b = append(b, flags|byte(len(s.Elsewhere)<<4|len(s.Here)<<6), byte(len(s.Ours)|len(s.Map)<<2|len(s.PREF64)<<4))
 	b = append(b, s.Self4.AsSlice()...)
 	for _, m := range slices.Concat(s.Ours, s.Map) {
 		embed := byte(0)
@@ -86,7 +89,7 @@ func write(s Spec) (b []byte) {
 	for _, p := range s.PREF64 {
 		b = append(append(b, p.Prefix().Addr().AsSlice()...), byte(slices.Index(pref64.Lengths[:], p.Bits())))
 	}
-	for _, p := range s.Elsewhere {
+	for _, p := range slices.Concat(s.Elsewhere, s.Here) {
 		b = append(append(b, p.Addr().AsSlice()...), byte(p.Bits()))
 	}
 	return b
@@ -285,8 +288,10 @@ func FuzzTable(f *testing.F) {
 	router := eam
 	router.Role = Router
 	elsewhere := elsewhereSpec("172.17.0.0/16", "8.8.0.0/15")
+	hereToo := here(elsewhereSpec("172.17.0.0/16", "8.8.0.0/15", "8.8.8.8/31"), "8.8.8.0/24", "8.8.8.8/32", "172.16.0.0/12")
 	for _, s := range []Spec{
-		hostSpec(), plat, router, elsewhere, clientsSpec("2001:db8:c::/64"), clientsSpec("2001:db8:c::/40"), eam, {Map: eamt()[3:], PREF64: prefixes("64:ff9b::/96")},
+		hostSpec(), plat, router, elsewhere, hereToo, clientsSpec("2001:db8:c::/64"), clientsSpec("2001:db8:c::/40"), eam,
+		{Map: eamt()[3:], PREF64: prefixes("64:ff9b::/96")},
 		{Ours: hostSpec().Ours, PREF64: prefixes("2001:db8:64::/96", "2001:db8:64::/48", "2001:db9::/32")},
 	} {
 		for _, a := range []string{"192.0.0.2", "100.64.1.2", "192.0.2.193", "8.8.8.8"} {
@@ -435,7 +440,8 @@ func (m *model) fastPath(t *testing.T, table *Table, c4, r4, c6, r6 netip.Addr) 
 // What the fuzzer is fed with is what it reads.
 func TestSupply(t *testing.T) {
 	several := Spec{Map: eamt()[:3], PREF64: prefixes("64:ff9b::/96", "2001:db8::/32"), Role: PLAT}
-	for _, s := range []Spec{hostSpec(), clientsSpec("2001:db8:c::/64"), several, elsewhereSpec("10.0.0.0/8", "172.17.0.1/32")} {
+	for _, s := range []Spec{hostSpec(), clientsSpec("2001:db8:c::/64"), several, elsewhereSpec("10.0.0.0/8", "172.17.0.1/32"),
+		here(elsewhereSpec("10.0.0.0/8"), "10.1.0.0/16", "10.1.2.3/32", "192.0.2.0/24")} {
 		b := supply(write(s))
 		if got := b.spec(); fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", s) || len(b) != 0 {
 			t.Errorf("%+v\nreads as %+v", s, got)

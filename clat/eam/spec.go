@@ -39,9 +39,11 @@ type Spec struct {
 	PREF64 []pref64.Prefix // all others; the first is used to make addresses, each is accepted
 	Self4  netip.Addr      // the translator's own IPv4 address, which nobody may use; may be invalid
 
-	// Elsewhere are IPv4 prefixes that the host of a CLAT has a route to elsewhere than into the CLAT: nothing that came through a NAT64 has a
-	// source of theirs (RFC 3704, 2.2). Not the default route, which would cover all. Other roles take no notice.
-	Elsewhere []netip.Prefix
+	// Elsewhere are IPv4 prefixes that the host of a CLAT has a route to elsewhere than into the CLAT, and Here those that it has a route to into
+	// the CLAT: nothing that came through a NAT64 has a source whose longest match is Elsewhere (RFC 3704, 2.2). Of a prefix that is both, either
+	// way may be in use, by metrics or rules that are not seen here, so that it is Here (RFC 3704, 2.3). Not Elsewhere is the default route,
+	// which would cover all. Other roles take no notice.
+	Elsewhere, Here []netip.Prefix
 
 	RejectNonGlobal bool // refuse non-global IPv4 addresses behind 64:ff9b::/96 (RFC 6052, 3.1)
 }
@@ -72,7 +74,7 @@ func New(s Spec) (*Table, error) {
 	}
 	if s.Role == CLAT {
 		var err error
-		if t.elsewhere, err = notFrom(s.Elsewhere); err != nil {
+		if t.elsewhere, err = notFrom(s.Elsewhere, s.Here); err != nil {
 			return nil, err
 		}
 	}
@@ -115,12 +117,9 @@ func (t *Table) add(m Mapping, ours bool) error {
 	return nil
 }
 
-// notFrom are the prefixes that no source behind a NAT64 may be in; nil: none.
-func notFrom(elsewhere []netip.Prefix) (*bart.Lite, error) {
-	if len(elsewhere) == 0 {
-		return nil, nil
-	}
-	all := new(bart.Lite)
+// notFrom says of prefixes whether no source behind a NAT64 may be in them; nil: none is such.
+func notFrom(elsewhere, here []netip.Prefix) (*bart.Table[bool], error) {
+	all := new(bart.Table[bool])
 	for _, p := range elsewhere {
 		switch {
 		case !p.IsValid() || !p.Addr().Is4():
@@ -128,7 +127,16 @@ func notFrom(elsewhere []netip.Prefix) (*bart.Lite, error) {
 		case p.Bits() == 0:
 			return nil, fmt.Errorf("%v cannot be routed elsewhere: nothing could come in", p)
 		}
-		all.Insert(p)
+		all.Insert(p, true)
+	}
+	for _, p := range here { // behind the others, whose entries it replaces
+		if !p.IsValid() || !p.Addr().Is4() {
+			return nil, fmt.Errorf("%v, routed into the CLAT, is no IPv4 prefix", p)
+		}
+		all.Insert(p, false)
+	}
+	if len(elsewhere) == 0 {
+		return nil, nil
 	}
 	return all, nil
 }

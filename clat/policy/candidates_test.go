@@ -146,7 +146,7 @@ func TestCandidatesWithoutNeighbours(t *testing.T) {
 	const (
 		wwan  = "link lo l3\nlink wwan0 l3\nroute wwan0 ::/0\naddr lo ::1/128\n"
 		helps = "; have the network announce a /64 for autoconfiguration, or route an address to this host and set address.ipv6"
-		hand  = "warning no router announces a prefix for autoconfiguration on wwan0: the address is one of 2001:db8:7::/64, which an address of this " +
+		hand  = "note no router announces a prefix for autoconfiguration on wwan0: the address is one of 2001:db8:7::/64, which an address of this " +
 			"host has that was set by hand\n"
 	)
 	for _, tt := range []struct{ name, seen, want string }{

@@ -92,15 +92,27 @@ func isOnSomeLink(in Input) bool {
 	})
 }
 
-// onLink is the prefix of the uplink that covers our IPv6 address, where neighbours are asked for it.
+// onLink is the prefix of the uplink that covers our IPv6 address, where neighbours are asked for it: that of an address, of a route without a
+// router, or one that routers announce as on-link.
 func onLink(in Input, uplink platform.Link) (netip.Prefix, bool) {
-	if !uplink.L2 {
+	ours := CLAT(in.Config)
+	if !uplink.L2 || !ours.IsValid() {
 		return netip.Prefix{}, false
 	}
-	ours := CLAT(in.Config)
+	covers := func(p netip.Prefix) bool { return p.Addr().Is6() && !p.IsSingleIP() && p.Masked().Overlaps(ours) }
 	for _, a := range in.Host.Addrs {
-		if a.Link == uplink.Index && a.Prefix.Addr().Is6() && !a.Prefix.IsSingleIP() && a.Prefix.Masked().Overlaps(ours) {
+		if a.Link == uplink.Index && covers(a.Prefix) {
 			return a.Prefix.Masked(), true
+		}
+	}
+	for _, r := range in.Host.Routes {
+		if r.Link == uplink.Index && !r.Via.IsValid() && r.Dst.Bits() >= pieceBits && covers(r.Dst) {
+			return r.Dst, true
+		}
+	}
+	for _, x := range in.Announced {
+		if x.Link == uplink.Index && x.OnLink && covers(x.Prefix) {
+			return x.Prefix, true
 		}
 	}
 	return netip.Prefix{}, false

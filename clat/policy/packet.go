@@ -83,8 +83,11 @@ func packetOn(in Input, p Plan, a attempt) Plan {
 	if a.degraded {
 		p.Why += ": " + a.detail
 	}
+	if a.warning != "" {
+		p.Warnings = append(p.Warnings, a.warning)
+	}
 	if a.note != "" {
-		p.Warnings = append(p.Warnings, a.note)
+		p.Notes = append(p.Notes, a.note)
 	}
 	p.Host.TUN, p.Host.MTU, p.Host.Routes = in.Config.Interface.Name, min(p.MTU4, p.MTU6-20), defaultRoute(in.Config, p.MTU6)
 	if in.Config.Interface.IPv4MTU != 0 {
@@ -104,7 +107,8 @@ type choice struct {
 	nd      bool // neighbours ask for it
 	hold    func(netip.Addr) netip.Prefix
 	self6   func(netip.Addr) netip.Addr
-	note    string // a line for people; empty: there is nothing to be said
+
+	warning, note string // lines for people; empty: there is nothing to be said
 }
 
 func alone(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
@@ -116,12 +120,13 @@ func (in *Input) choices(uplink platform.Link, prefixes []pref64.Prefix) (all []
 	if c.Address.IPv6.IsValid() {
 		ours := CLAT(c)
 		_, onLink := onLink(*in, uplink)
-		nd, self := onLink && ours.IsSingleIP(), c.SelfIPv6()
-		if nd && !c.Address.SelfIPv6.IsValid() {
+		self := c.SelfIPv6()
+		if onLink && ours.IsSingleIP() && !c.Address.SelfIPv6.IsValid() {
 			self = ours.Addr() // another one of the link might be somebody's
 		}
 		return []choice{{
-			what: ours, address: func(int) netip.Addr { return ours.Addr() }, nd: nd,
+			// Also where it seems to be routed to this host: that may be a mistake, and to ask does no harm.
+			what: ours, address: func(int) netip.Addr { return ours.Addr() }, nd: uplink.L2 && ours.IsSingleIP(),
 			hold: func(netip.Addr) netip.Prefix { return ours }, self6: func(netip.Addr) netip.Addr { return self },
 		}}, nil
 	}
@@ -145,7 +150,7 @@ func (in *Input) choices(uplink platform.Link, prefixes []pref64.Prefix) (all []
 		one := choice{what: x.prefix, address: at, retries: identifierRetries, nd: uplink.L2, hold: alone, self6: itself}
 		switch {
 		case c.Address.ChecksumNeutral && !canBeNeutral:
-			one.note = fmt.Sprintf("address.checksum-neutral has no effect: it needs a PREF64 of 32 or 96 bits, and %v has %d", plat, plat.Bits())
+			one.warning = fmt.Sprintf("address.checksum-neutral has no effect: it needs a PREF64 of 32 or 96 bits, and %v has %d", plat, plat.Bits())
 		case x.byHand:
 			one.note = fmt.Sprintf("no router announces a prefix for autoconfiguration on %s: the address is one of %v, which an address of this host "+
 				"has that was set by hand", uplink.Name, x.prefix)

@@ -32,6 +32,10 @@ func TestPath(t *testing.T) {
 		{"on-link where nobody asks", "address.ipv6 = '2001:db8:9::46'\nuplink = 'wg0'", "link wg0 l3\naddr wg0 2001:db8:9::5/64\nroute wg0 ::/0",
 			config.PathKernel, routed},
 		{"next to an address without a prefix", "address.ipv6 = '2001:db8:9::5'", "addr eth0 2001:db8:9::6/128", config.PathKernel, routed},
+		{"of a link that a route tells of", "address.ipv6 = '2001:db8:9::46'", "addr eth0 2001:db8:9::6/128\nroute eth0 2001:db8:9::/64",
+			config.PathPacket, ofLink},
+		{"behind a router", "address.ipv6 = '2001:db8:9::46'", "route eth0 2001:db8:9::/64 via fe80::9", config.PathKernel, routed},
+		{"not for a default route without a router", "address.ipv6 = '2001:db8:9::46'", "route eth0 2000::/3", config.PathKernel, routed},
 		{"clients behind it", "interface.ipv4 = '100.64.0.0/10'\naddress.ipv6 = '2001:db8:c1a7::/64'", "", config.PathKernel, clients},
 		{"with a prefix of the link", "interface.ipv4 = '100.64.0.0/10'\naddress.ipv6 = '2001:db8:1:0:46::/96'", "", config.PathKernel, clients},
 
@@ -167,3 +171,28 @@ func TestElsewhere(t *testing.T) {
 }
 
 func prefixesText(p []netip.Prefix) string { return fmt.Sprint(p) }
+
+// Routers may tell of a prefix on the link in which this host has no address.
+func TestPathOfAnAnnouncedPrefix(t *testing.T) {
+	const host = "announced eth0 fe80::1 2001:db8:9::/64 A=0\n"
+	p := Decide(seen(t, "address.ipv6 = '2001:db8:9::46'", lan+one+host, wkp))
+	if p.Path != config.PathPacket || len(p.Try) != 1 || !p.Try[0].ND {
+		t.Errorf("path %q, tries %v: %s", p.Path, p.Try, p.Why)
+	}
+}
+
+// Where nothing can be sent, another address would do no better.
+func TestTrialUnsent(t *testing.T) {
+	in := seen(t, "", lan+one, wkp)
+	first := Decide(in).Try[0].Addrs.Addr()
+	eth0, _ := in.Host.LinkByName("eth0")
+	in.Trials = []Trial{{Link: eth0.Index, Addr: first, State: Silent, Detail: "nothing could be sent: why", Unsent: true}}
+	p := Decide(in)
+	if p.Code != "degraded" || p.Use != first || len(p.Try) != 1 || !strings.HasSuffix(p.Why, "path packet: nothing could be sent: why") {
+		t.Errorf("%s: %s, uses %v, tries %v", p.Code, p.Why, p.Use, p.Try)
+	}
+	in.Trials[0].Unsent = false
+	if p := Decide(in); p.On {
+		t.Errorf("another one is not tried: %s", p.Why)
+	}
+}

@@ -53,6 +53,7 @@ type Plan struct {
 	Why   string // one line, for people
 
 	Warnings []string // what will probably not work, and what to do; one line each
+	Notes    []string // what is as it should be, and may surprise; one line each
 
 	// What the uplink has to hold on path packet, also before On is set: the addresses that are tried, and then the one in use.
 	Try []Hold
@@ -72,8 +73,9 @@ type Plan struct {
 	Use    netip.Addr          // on path packet, the one of Try that is in use
 	Host   platform.HostConfig // with Try alone, no more than its Blackhole
 
-	// Elsewhere are IPv4 addresses that this host reaches elsewhere than through the NAT64: nothing that comes from there may claim them.
-	Elsewhere []netip.Prefix
+	// Elsewhere are IPv4 addresses that this host reaches elsewhere than through the NAT64: nothing that comes from there may claim them. Here
+	// are those to which it has a route of their own through the NAT64, such as to a VPN's server: the longest prefix counts.
+	Elsewhere, Here []netip.Prefix
 }
 
 // maxMTU6 is the most that the translator takes, in octets: the greatest IPv4 packet.
@@ -143,7 +145,8 @@ func (in *Input) keepUsable() (warnings []string) {
 // through is what both paths have in common.
 func through(in Input, uplink platform.Link, mtu int) Plan {
 	c, best := in.Config, in.PREF64[0]
-	p := Plan{Uplink: uplink, Source: best.Source, Origin: best.Origin, MTU6: mtu, MTU4: mtu4(c, mtu), Elsewhere: elsewhere(in)}
+	p := Plan{Uplink: uplink, Source: best.Source, Origin: best.Origin, MTU6: mtu, MTU4: mtu4(c, mtu)}
+	p.Elsewhere, p.Here = byDirection(in)
 	for _, k := range in.PREF64 {
 		p.PREF64 = append(p.PREF64, k.Prefix)
 	}
@@ -155,15 +158,19 @@ func through(in Input, uplink platform.Link, mtu int) Plan {
 	return p
 }
 
-// elsewhere are the IPv4 prefixes that lead to other interfaces than ours.
-func elsewhere(in Input) (p []netip.Prefix) {
+// byDirection are the IPv4 prefixes that lead to other interfaces than ours, and those that lead to ours, but for what is ours.
+func byDirection(in Input) (elsewhere, here []netip.Prefix) {
 	for _, r := range in.Host.Routes4 {
-		if l, _ := in.Host.Link(r.Link); l.Name != in.Config.Interface.Name {
-			p = append(p, r.Dst)
+		switch l, _ := in.Host.Link(r.Link); {
+		case l.Name != in.Config.Interface.Name:
+			elsewhere = append(elsewhere, r.Dst)
+		case r.Dst != in.Config.Interface.IPv4:
+			here = append(here, r.Dst)
 		}
 	}
-	slices.SortFunc(p, netip.Prefix.Compare)
-	return slices.Compact(p)
+	slices.SortFunc(elsewhere, netip.Prefix.Compare)
+	slices.SortFunc(here, netip.Prefix.Compare)
+	return slices.Compact(elsewhere), slices.Compact(here)
 }
 
 // kernel is the plan for path kernel.

@@ -152,6 +152,9 @@ func planText(in Input, p Plan) string {
 	for _, w := range p.Warnings {
 		fmt.Fprintf(&b, "warning %s\n", w)
 	}
+	for _, n := range p.Notes {
+		fmt.Fprintf(&b, "note %s\n", n)
+	}
 	return withNames(in, b.String())
 }
 

@@ -23,6 +23,7 @@ type Trial struct {
 	Addr   netip.Addr
 	State  TrialState
 	Detail string // with Duplicate, who has it; with Silent, what was not seen: the end of a line for people
+	Unsent bool   // with Silent: nothing could be sent, so that another address would do no better
 }
 
 // trial is what is known of an address; the zero state is that of one that was not tried.
@@ -58,6 +59,9 @@ func (in *Input) attempt(link int, c choice) (last attempt, ok bool) {
 		case Silent:
 			silent++
 			last, ok = attempt{choice: c, addr: a, state: t.State, detail: t.Detail, usable: true, degraded: true}, true
+			if t.Unsent {
+				return last, true
+			}
 		default:
 			return attempt{choice: c, addr: a, state: t.State, usable: t.State == Seen}, true
 		}

@@ -150,11 +150,11 @@ func TestTrialConfigured(t *testing.T) {
 		{"an address for errors of its own", onLink + "address.self-ipv6 = '2001:db8:1::47'", "2001:db8:1::46 seen",
 			"on  on: " + through0 + "2001:db8:1::46, path packet\ntry 2001:db8:1::46 ND\n" +
 				"use 2001:db8:1::46 as 2001:db8:1::46, errors from 2001:db8:1::47"},
-		{"routed: nobody asks for it", "path = 'packet'\naddress.ipv6 = '2001:db8:c1a7::46'", "",
-			"probing  starting: seeing whether answers come back to 2001:db8:c1a7::46 on eth0\ntry 2001:db8:c1a7::46"},
+		{"routed, or so it seems", "path = 'packet'\naddress.ipv6 = '2001:db8:c1a7::46'", "",
+			"checking-address  starting: seeing whether 2001:db8:c1a7::46 is free on eth0\ntry 2001:db8:c1a7::46 ND"},
 		{"a routed prefix: the address of the host behind it", prefix, "",
-			"probing  starting: seeing whether answers come back to " + behind + " on eth0\ntry " + behind},
-		{"and the address for errors behind it", prefix, behind + " seen", "on  on: " + through0 + behind + ", path packet\ntry " + behind + "\n" +
+			"checking-address  starting: seeing whether " + behind + " is free on eth0\ntry " + behind + " ND"},
+		{"and the address for errors behind it", prefix, behind + " seen", "on  on: " + through0 + behind + ", path packet\ntry " + behind + " ND\n" +
 			"use " + behind + " as " + behind + ", errors from " + self},
 		{"a prefix of the link: its one address is free", inLink, behindLink + " seen", "on  on: " + through0 + behindLink + ", path packet\n" +
 			"try " + behindLink + " ND\nuse " + behindLink + " as " + behindLink + ", errors from " + behindLink},

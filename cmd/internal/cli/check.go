@@ -18,7 +18,7 @@ func newCheck() *cobra.Command {
 		Use:   "check [FILE]",
 		Short: "Validate a configuration, and say whether it would work here",
 		Long: "check reads a configuration and says what is wrong with it (exit code 2), then\nlooks at this host and says whether the CLAT " +
-			"would be on now, and if not, why not\n(exit code 1). It changes nothing.",
+			"would be on now, and if not, why not\n(exit code 1; mode off is meant so, and 0). It sends questions to resolvers and\nrouters, and changes nothing.",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return fmt.Errorf("check: %q is one word too many: it takes one FILE", args[1])
@@ -69,6 +69,9 @@ func newCheck() *cobra.Command {
 		}
 		if note := madeLater(in, plan); note != "" {
 			fmt.Fprintln(out, "note:", note)
+		}
+		for _, n := range append(plan.Notes, untried(plan)...) {
+			fmt.Fprintln(out, "note:", n)
 		}
 		for _, w := range plan.Warnings {
 			fmt.Fprintln(out, "warning:", w)

@@ -63,6 +63,9 @@ func newExplain() *cobra.Command {
 		if note := madeLater(in, plan); note != "" {
 			rows = append(rows, [2]string{"note", note})
 		}
+		for _, note := range untried(plan) {
+			rows = append(rows, [2]string{"note", note})
+		}
 		return printTable(cmd.OutOrStdout(), rows)
 	}
 	return cmd

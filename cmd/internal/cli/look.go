@@ -79,6 +79,14 @@ func madeLater(in policy.Input, plan policy.Plan) string {
 	return "the IPv6 address is an example: what makes it this host's own comes with the first `uclat run` (--state-dir), or only root may read it"
 }
 
+// untried is a note to a plan on path packet: what was looked at is not all.
+func untried(plan policy.Plan) []string {
+	if len(plan.Try) == 0 {
+		return nil
+	}
+	return []string{"whether that address is free, and whether answers come back to it, `uclat run` finds out"}
+}
+
 // hearRouters solicits the routers of a link, and hears what they announce there.
 func hearRouters(ctx context.Context, on platform.Link) ([]discovery.Announced, map[int]discovery.Heard, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookTime)

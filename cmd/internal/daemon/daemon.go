@@ -8,8 +8,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
-	"reflect"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -173,8 +171,9 @@ type daemon struct {
 	announced discovery.Announcements
 	listening []ra.Link // where routers are listened to
 	trials    []remembered
-	spare     TUN  // opened for a configuration that is not applied yet; nil: the path's will do
-	asked     bool // what is done now, the administrator asked for
+	grudge    time.Duration // how long they are remembered while nothing is in use
+	spare     TUN           // opened for a configuration that is not applied yet; nil: the path's will do
+	asked     bool          // what is done now, the administrator asked for
 }
 
 // log takes what comes of what is done now.
@@ -293,162 +292,4 @@ func (d *daemon) complain(err error) {
 		d.log().Error("failed, and will be tried again", "error", line)
 	}
 	d.failure = line
-}
-
-// look sees what is, decides what should be, and makes it so. It returns when to look again though nothing happens; 0 is never.
-func (d *daemon) look(ctx context.Context) (time.Duration, error) {
-	now := time.Now()
-	for _, o := range d.reports() {
-		d.set.Observe(now, o)
-	}
-	d.hear(now)
-	known, next := d.set.Valid(now)
-	in, err := d.see(ctx, d.Config, known)
-	if err != nil {
-		return 0, err
-	}
-	if routers := routers(in.Host); !slices.Equal(routers, d.routers) {
-		// Another router may mean another network: what was learned on the last one has to be asked again.
-		if d.routers = routers; d.decided {
-			for _, f := range d.finders {
-				f.Knock()
-			}
-			d.solicit()
-		}
-	}
-	plan := policy.Decide(in)
-	d.listen(in.Host, plan)
-	if plan.Wrong && !d.decided {
-		return 0, wrong{plan.Why}
-	}
-	if !d.decided && !plan.On && d.Config.Mode != config.ModeOff {
-		if err := d.tryTUN(); err != nil {
-			return 0, err
-		}
-	}
-	if err := errors.Join(d.apply(ctx, plan), d.closeSpare()); err != nil {
-		return 0, err
-	}
-	d.noteUse(plan)
-	if _, at := d.announced.Valid(now); !at.IsZero() && (next.IsZero() || at.Before(next)) {
-		next = at
-	}
-	if again := now.Add(grudge); plan.Code == "duplicate-address" && (next.IsZero() || again.Before(next)) {
-		next = again
-	}
-	if next.IsZero() {
-		return 0, nil
-	}
-	return max(time.Until(next), time.Millisecond), nil
-}
-
-// see is what c would be decided on.
-func (d *daemon) see(ctx context.Context, c *config.Config, known []discovery.Known) (in policy.Input, err error) {
-	in = policy.Input{Config: c, PREF64: known}
-	if in.Host, err = d.Eyes.Snapshot(ctx, policy.Interests(in)...); err != nil {
-		return in, fmt.Errorf("reading the host's network: %w", err)
-	}
-	if tun := d.plan.Host.TUN; d.path != nil && tun != c.Interface.Name {
-		in.Host = without(in.Host, tun) // it is ours, and gives way to the new one
-	}
-	in.Now = time.Now()
-	in.Trials = d.trialsOn(in.Host, in.Now)
-	in.Announced, _ = d.announced.Valid(in.Now)
-	in.Heard = map[int]discovery.Heard{}
-	for _, l := range in.Host.Links {
-		in.Heard[l.Index] = d.announced.Heard(l.Index)
-	}
-	if d.Memory != nil {
-		in.Secret = d.Memory.Secret()
-	}
-	return in, nil
-}
-
-// without is the host when an interface has gone.
-func without(host platform.Snapshot, name string) platform.Snapshot {
-	gone, ok := host.LinkByName(name)
-	if !ok {
-		return host
-	}
-	host.Links = slices.DeleteFunc(slices.Clone(host.Links), func(l platform.Link) bool { return l.Index == gone.Index })
-	host.Addrs = slices.DeleteFunc(slices.Clone(host.Addrs), func(a platform.Address) bool { return a.Link == gone.Index })
-	host.Routes = slices.DeleteFunc(slices.Clone(host.Routes), func(r platform.Route) bool { return r.Link == gone.Index })
-	return host
-}
-
-// routers are the IPv6 default routes.
-func routers(host platform.Snapshot) (r []platform.Route) {
-	for _, route := range slices.Concat(host.Routes, host.OtherRoutes) {
-		if route.Dst.Addr().Is6() && route.Dst.Bits() == 0 {
-			r = append(r, route)
-		}
-	}
-	return r
-}
-
-// apply makes the host and the path as plan wants them, and logs what changed in one line.
-func (d *daemon) apply(ctx context.Context, plan policy.Plan) error {
-	if reflect.DeepEqual(plan, d.plan) && (d.path == nil || d.path.config == d.Config) {
-		if d.path == nil || !plan.On && len(plan.Host.Blackhole) == 0 {
-			return nil
-		}
-		// What was ours may have been taken away, and forwarding turned on or off by others: Set changes only what differs.
-		return d.setHost(ctx, plan)
-	}
-	was := d.plan
-	d.plan = policy.Plan{}
-	var err error
-	working := plan.On || len(plan.Try) > 0
-	if working && d.path != nil {
-		switch tun := d.path.tun; {
-		case (d.path.kind == config.PathPacket) != (plan.Path == config.PathPacket):
-			was, err = policy.Plan{}, d.down() // of the new device, all is to be said again
-		case plan.On && tun != nil && tun.Name() != plan.Host.TUN:
-			was, err = policy.Plan{}, d.withdraw(ctx, policy.Plan{}) // so it is here; what is held on the uplink stays
-		}
-	}
-	switch {
-	case !working:
-		err = d.down()
-	case err == nil:
-		err = d.up(ctx, plan)
-	}
-	if err != nil && working {
-		err = errors.Join(err, d.down()) // there is no half
-	}
-	if err != nil {
-		return err
-	}
-	d.plan = plan
-	if plan.Why != was.Why {
-		level := slog.LevelInfo
-		if plan.Wrong {
-			level = slog.LevelWarn
-		}
-		attrs := []any{"code", plan.Code}
-		if plan.On && plan.Path != "" {
-			attrs = append(attrs, "path", plan.Path, "because", plan.PathWhy)
-		}
-		d.log().Log(ctx, level, plan.Why, attrs...)
-	}
-	for _, w := range plan.Warnings {
-		if !slices.Contains(was.Warnings, w) {
-			d.Log.Warn(w)
-		}
-	}
-	if plan.On && plan.Path == config.PathKernel && plan.Uplink.Name != was.Uplink.Name {
-		d.warnOfFirewalls(ctx, plan)
-	}
-	return nil
-}
-
-// warnOfFirewalls is for path kernel: what does not go by the kernel, none of them sees.
-func (d *daemon) warnOfFirewalls(ctx context.Context, plan policy.Plan) {
-	obstacles, err := d.Obstacles(ctx, plan.Host.TUN, plan.Uplink.Name)
-	if err != nil && ctx.Err() == nil {
-		d.Log.Warn("looking for firewalls that may drop what is forwarded", "error", err)
-	}
-	for _, o := range obstacles {
-		d.Log.Warn(o)
-	}
 }

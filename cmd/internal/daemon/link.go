@@ -39,7 +39,10 @@ type Memory interface {
 
 const (
 	recently = 24 * time.Hour // within which an address that was ours may be used before it is known to be free
-	grudge   = time.Hour      // for which addresses are not tried again that were somebody else's, or that nothing came back to
+
+	// For so long addresses are not tried again that were somebody else's, or that nothing came back to; twice as long each time.
+	grudge     = time.Minute
+	mostGrudge = time.Hour
 )
 
 // link is the uplink at work.
@@ -170,10 +173,19 @@ type remembered struct {
 // trialsOn are those of the addresses that are held, and of those that were given up. What is known of a link goes when it is down, since who
 // has what there may change meanwhile; and after a while, where nothing of it is in use: while it is, nothing better is known.
 func (d *daemon) trialsOn(host platform.Snapshot, now time.Time) (trials []policy.Trial) {
+	if d.plan.On || d.grudge == 0 {
+		d.grudge = grudge
+	}
+	over := false
 	d.trials = slices.DeleteFunc(d.trials, func(r remembered) bool {
 		l, ok := host.Link(r.Link)
-		return !ok || !l.Up || !d.plan.On && now.Sub(r.at) >= grudge
+		late := !d.plan.On && now.Sub(r.at) >= d.grudge
+		over = over || late
+		return !ok || !l.Up || late
 	})
+	if over {
+		d.grudge = min(2*d.grudge, mostGrudge)
+	}
 	if d.path != nil && d.path.link != nil {
 		trials = d.path.link.station.Trials()
 	}

@@ -46,7 +46,7 @@ func TestReloadOnPacketPath(t *testing.T) {
 				packetHost, onAs("2001:db8:1::46")}},
 		{name: "a prefix that is routed here", to: packetTOML + "\npath = 'packet'\naddress.ipv6 = '2001:db8:c1a7::46'",
 			want: []string{reloaded + `path, address.ipv6"`, nothing, closeTUN, stopped,
-				probing("2001:db8:c1a7::46"), openTUN4, packetHost, onAs("2001:db8:c1a7::46")}},
+				checking("2001:db8:c1a7::46"), probing("2001:db8:c1a7::46"), openTUN4, packetHost, onAs("2001:db8:c1a7::46")}},
 		{name: "an uplink that is not there", to: packetTOML + "\nuplink = 'eth7'",
 			want: []string{refused + `waiting: there is no interface eth7 (uplink)"`}},
 		{name: "path kernel without an address", to: packetTOML + "\npath = 'kernel'",

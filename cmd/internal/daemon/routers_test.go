@@ -43,7 +43,7 @@ func TestRoutersAreAsked(t *testing.T) {
 			`level=INFO msg="off: this network gives one address only: routers announce 2001:db8:1::/64, but not for autoconfiguration (A=0); have the ` +
 				`network announce a /64 for autoconfiguration, or route an address to this host and set address.ipv6" code=one-address`}},
 		{"no router", discovery.Advertisement{Link: 2}, append(comesUp(first),
-			`level=WARN msg="no router announces a prefix for autoconfiguration on eth0: the address is one of 2001:db8:1::/64, which an address of `+
+			`level=INFO msg="no router announces a prefix for autoconfiguration on eth0: the address is one of 2001:db8:1::/64, which an address of `+
 				`this host has that was set by hand"`)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

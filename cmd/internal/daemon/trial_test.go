@@ -57,7 +57,7 @@ func down(s *platform.Snapshot) {
 	s.Routes = nil
 }
 
-// Where all addresses are taken, it is tried again an hour later.
+// Where all addresses are taken, it is tried again a minute later, and then less and less often.
 func TestNoAddressIsFree(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r, o := newRig(t, packetTOML, laptop(slaac))
@@ -70,11 +70,32 @@ func TestNoAddressIsFree(t *testing.T) {
 		const off = `level=INFO msg="off: no address is free on eth0: all 4 addresses that were tried in 2001:db8:1::/64 are taken" ` +
 			`code=duplicate-address`
 		r.expect(slices.Concat(triedTUN, []string{openLink}, tried, []string{closeLink, off})...)
-		r.after(grudge - time.Minute)
+		r.after(grudge - 10*time.Second)
 		r.expect()
+		asked := func(during time.Duration) bool { // whether it tries anything
+			r.after(during)
+			return len(r.forget()) > 0
+		}
+		if !asked(20 * time.Second) {
+			t.Error("nothing is tried after a minute")
+		}
+		r.after(10 * mostGrudge)
+		r.forget()
+		quiet, longest := 0, 0
+		for range 200 { // minutes
+			if quiet++; asked(time.Minute) {
+				quiet = 0
+			}
+			longest = max(longest, quiet)
+		}
+		if longest < 10 || longest > 62 {
+			t.Errorf("%d minutes without a try, after ten hours", longest)
+		}
 		r.lan.set(func(l *fakeLAN) { l.all = false })
-		r.after(2 * time.Minute)
-		r.expect(comesUp(first)...)
+		r.after(2 * mostGrudge)
+		if said := r.forget(); len(said) == 0 || !strings.Contains(said[len(said)-1], "code=on") {
+			t.Errorf("%q", said)
+		}
 		_ = r.stop()
 	})
 	bubble(t, func(t *testing.T) {
@@ -112,7 +133,7 @@ func TestDegraded(t *testing.T) {
 		r.lan.mute = true
 		r.run(o)
 		r.after(10 * time.Second)
-		degraded := strings.NewReplacer("on: IPv4", "on, degraded: IPv4", `path packet"`, `path packet: `+unseen+second+`"`, "code=on", "code=degraded")
+		degraded := strings.NewReplacer("INFO", "WARN", "on: IPv4", "on, degraded: IPv4", `path packet"`, `path packet: `+unseen+second+`"`, "code=on", "code=degraded")
 		r.expect(append(slices.Clone(triedTUN), openLink, checking(first), probing(first), checking(second), probing(second), openTUN4, packetHost,
 			degraded.Replace(onAs(second)))...)
 		r.after(24 * time.Hour)

@@ -14,7 +14,7 @@ import (
 // Table maps the addresses that c names, as plan has it: with Ours, and with the NAT64 prefixes that hold now, the one in use first.
 func Table(c *config.Config, plan policy.Plan) (*eam.Table, error) {
 	s := eam.Spec{
-		PREF64: plan.PREF64, Elsewhere: plan.Elsewhere, Self4: c.Interface.SelfIPv4,
+		PREF64: plan.PREF64, Elsewhere: plan.Elsewhere, Here: plan.Here, Self4: c.Interface.SelfIPv4,
 		RejectNonGlobal: c.Translate.WKPNonGlobal == config.ActionReject,
 	}
 	if c.Router() {

@@ -2,9 +2,11 @@ package uplink
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	"uclat/clat"
 	"uclat/clat/policy"
 )
 
@@ -21,6 +23,7 @@ const (
 type probe struct {
 	of     *holding
 	answer string // empty: none
+	sent   bool   // a request was
 	ended  bool   // nobody waits for the answer any more
 }
 
@@ -35,6 +38,7 @@ func (s *station) startProbe(ctx context.Context, h *holding) {
 		for try := 0; try < probeTries && p.answer == "" && ctx.Err() == nil; try++ {
 			wait, done := context.WithTimeout(ctx, probeWait)
 			answer, err := s.Echo(wait, source, target)
+			p.sent = p.sent || !errors.Is(err, clat.ErrNextHop)
 			if err != nil {
 				<-wait.Done() // it may have failed at once: the next hop may be known in a moment
 			}
@@ -72,12 +76,15 @@ func (s *station) answered(p probe) {
 		h.state, h.detail = policy.Seen, ""
 	default:
 		h.rest = min(max(2*h.rest, probeAgain), probeRest)
-		h.state, h.detail, h.again = policy.Silent, s.unseen(h), time.Now().Add(h.rest)
+		h.state, h.detail, h.unsent, h.again = policy.Silent, s.unseen(h, p.sent), !p.sent, time.Now().Add(h.rest)
 	}
 }
 
 // unseen is what was not seen, as the end of a line for people.
-func (s *station) unseen(h *holding) string {
+func (s *station) unseen(h *holding, sent bool) string {
+	if !sent {
+		return "nothing could be sent: " + s.hop.missing()
+	}
 	text := fmt.Sprintf("no answer to %d echo requests with hop limit 1 to %v", probeTries, s.is.PLAT)
 	switch {
 	case h.node == nil:

@@ -34,6 +34,7 @@ type holding struct {
 
 	state  policy.TrialState
 	detail string
+	unsent bool               // with Silent: nothing could be sent
 	probe  context.CancelFunc // ends the probe that is under way; nil: none is
 	again  time.Time          // when to probe once more; zero: never
 	rest   time.Duration      // that was waited for before
@@ -210,7 +211,7 @@ func (s *station) untilNext(now time.Time) time.Duration {
 func (s *station) report() {
 	trials := make([]policy.Trial, len(s.held))
 	for i, h := range s.held {
-		trials[i] = policy.Trial{Link: s.Link.Index, Addr: h.Addrs.Addr(), State: h.state, Detail: h.detail}
+		trials[i] = policy.Trial{Link: s.Link.Index, Addr: h.Addrs.Addr(), State: h.state, Detail: h.detail, Unsent: h.state == policy.Silent && h.unsent}
 	}
 	if slices.Equal(trials, s.said) {
 		return
