@@ -1,6 +1,7 @@
 package eam
 
 import (
+	"math/rand/v2"
 	"net/netip"
 	"testing"
 
@@ -52,7 +53,7 @@ func TestElsewhere(t *testing.T) {
 	several.PREF64 = prefixes("64:ff9b::/96", "2001:db8:64::/48")
 	clients := clientsSpec("2001:db8:c::/64")
 	clients.Elsewhere = docker.Elsewhere
-	own := elsewhereSpec("192.0.0.0/24") // the CLAT's own addresses are routed somewhere, too
+	own := elsewhereSpec("192.0.0.0/24")                                                               // the CLAT's own addresses are routed somewhere, too
 	vpn := here(elsewhereSpec("203.0.113.0/24", "203.0.113.128/25", "203.0.113.130/32", "10.0.0.0/8"), // and its server
 		"203.0.113.10/32", "203.0.113.128/26", "10.0.0.0/8", "203.0.0.0/16", "198.51.100.0/24")
 	plat, router, reject := docker, docker, docker
@@ -154,5 +155,27 @@ func TestElsewhereErrors(t *testing.T) {
 func TestNothingElsewhere(t *testing.T) {
 	if m := table(t, here(hostSpec(), "203.0.113.10/32", "10.0.0.0/8")); m.elsewhere != nil {
 		t.Error("there is a table of what is elsewhere")
+	}
+}
+
+// Prefixes that lie in one another, and are the same, in all ways, against the model.
+func TestElsewhereNested(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3704, 22))
+	own6 := netip.MustParseAddr("2001:db8:1:2::c1a7")
+	nested := func() (all []netip.Prefix) {
+		for range rng.IntN(5) {
+			a := netip.AddrFrom4([4]byte{10, byte(rng.IntN(16)) << 4, 1, 1})
+			all = append(all, netip.PrefixFrom(a, 7+rng.IntN(6)))
+		}
+		return all
+	}
+	for range 2000 {
+		s := hostSpec()
+		s.Elsewhere, s.Here = nested(), nested()
+		m, w := table(t, s), newModel(s)
+		for n := range 18 {
+			src := to(behind(s.PREF64[0]), netip.AddrFrom4([4]byte{10 + byte(n/16), byte(n) << 4, 2, 2}))
+			w.to4(t, m, src, own6, false)
+		}
 	}
 }

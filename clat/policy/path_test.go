@@ -146,24 +146,32 @@ func TestElsewhere(t *testing.T) {
 	const routed = "address.ipv6 = '2001:db8:c1a7::46'"
 	docker := "link docker0\nlink clat0 l3\nlink wg0 l3\n" +
 		"route4 wg0 10.0.0.0/8\nroute4 lo 127.0.0.0/8\nroute4 docker0 172.17.0.0/16\nroute4 docker0 172.17.0.1/32\nroute4 wg0 192.168.1.0/24\n"
-	for _, tt := range []struct{ name, config, host, want string }{
-		{"nothing but us", "", "link clat0 l3\nroute4 clat0 100.64.46.4/32", "[]"},
-		{"nothing at all", "", "", "[]"},
-		{"containers and a VPN", "", docker, "[10.0.0.0/8 127.0.0.0/8 172.17.0.0/16 172.17.0.1/32 192.168.1.0/24]"},
+	for _, tt := range []struct{ name, config, host, want, here string }{
+		{"nothing but us", "", "link clat0 l3\nroute4 clat0 100.64.46.4/32", "[]", "[]"},
+		{"nothing at all", "", "", "[]", "[]"},
+		{"containers and a VPN", "", docker, "[10.0.0.0/8 127.0.0.0/8 172.17.0.0/16 172.17.0.1/32 192.168.1.0/24]", "[]"},
 		{"not what leads to us", "", docker + "route4 clat0 198.51.100.0/24\nroute4 wg0 203.0.113.0/24",
-			"[10.0.0.0/8 127.0.0.0/8 172.17.0.0/16 172.17.0.1/32 192.168.1.0/24 203.0.113.0/24]"},
+			"[10.0.0.0/8 127.0.0.0/8 172.17.0.0/16 172.17.0.1/32 192.168.1.0/24 203.0.113.0/24]", "[198.51.100.0/24]"},
+		{"a VPN's server in what is behind the VPN", "", "link clat0 l3\nlink wg0 l3\nroute4 wg0 203.0.113.0/24\nroute4 clat0 203.0.113.10/32",
+			"[203.0.113.0/24]", "[203.0.113.10/32]"},
 		{"each once, by however many links", "", "link clat0 l3\nlink wg0 l3\nroute4 eth0 10.0.0.0/8\nroute4 clat0 10.0.0.0/8\n" +
-			"route4 wg0 10.0.0.0/8\nroute4 wg0 10.1.0.0/16", "[10.0.0.0/8 10.1.0.0/16]"},
-		{"also by us and by another", "", "link clat0 l3\nroute4 clat0 10.0.0.0/8\nroute4 eth0 10.0.0.0/8", "[10.0.0.0/8]"},
-		{"a link that is gone is not ours", "", "route4 gone 10.0.0.0/8", "[10.0.0.0/8]"},
-		{"another name of ours", "interface.name = 'v4'", "link v4 l3\nlink clat0 l3\nroute4 v4 10.0.0.0/8\nroute4 clat0 10.1.0.0/16", "[10.1.0.0/16]"},
+			"route4 wg0 10.0.0.0/8\nroute4 wg0 10.1.0.0/16", "[10.0.0.0/8 10.1.0.0/16]", "[10.0.0.0/8]"},
+		{"to us in order, and each once", "", "link clat0 l3\nroute4 clat0 203.0.113.10/32\nroute4 clat0 10.1.0.0/16\nroute4 clat0 203.0.113.10/32\n" +
+			"route4 clat0 10.0.0.0/8\nroute4 clat0 100.64.46.4/32", "[]", "[10.0.0.0/8 10.1.0.0/16 203.0.113.10/32]"},
+		{"what is ours is no way, but what holds it is", "", "link clat0 l3\nroute4 clat0 100.64.46.4/32\nroute4 clat0 100.64.46.0/24",
+			"[]", "[100.64.46.0/24]"},
+		{"ours by another way", "", "link clat0 l3\nlink wg0 l3\nroute4 wg0 100.64.46.4/32", "[100.64.46.4/32]", "[]"},
+		{"also by us and by another", "", "link clat0 l3\nroute4 clat0 10.0.0.0/8\nroute4 eth0 10.0.0.0/8", "[10.0.0.0/8]", "[10.0.0.0/8]"},
+		{"a link that is gone is not ours", "", "route4 gone 10.0.0.0/8", "[10.0.0.0/8]", "[]"},
+		{"another name of ours", "interface.name = 'v4'", "link v4 l3\nlink clat0 l3\nroute4 v4 10.0.0.0/8\nroute4 clat0 10.1.0.0/16", "[10.1.0.0/16]",
+			"[10.0.0.0/8]"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, address := range []string{"", routed} {
 				in := seen(t, address+"\n"+tt.config, lan+one+tt.host+"\n"+atWork, wkp)
 				p := Decide(in)
-				if got := prefixesText(p.Elsewhere); got != tt.want || !p.On {
-					t.Errorf("on path %s %s, want %s", p.Path, got, tt.want)
+				if got, here := prefixesText(p.Elsewhere), prefixesText(p.Here); got != tt.want || here != tt.here || !p.On {
+					t.Errorf("on path %s %s, and by us %s; want %s and %s", p.Path, got, here, tt.want, tt.here)
 				}
 			}
 		})

@@ -112,6 +112,41 @@ func TestTable(t *testing.T) {
 	}
 }
 
+// What the host reaches by other ways nobody behind the NAT64 may claim, unless a longer prefix leads there.
+func TestTableElsewhere(t *testing.T) {
+	ways := func(text string) (all []netip.Prefix) {
+		for _, p := range strings.Fields(text) {
+			all = append(all, netip.MustParsePrefix(p))
+		}
+		return all
+	}
+	for _, tt := range []struct {
+		config, elsewhere, here string
+		want                    clat.DropReason
+	}{
+		{one, "", "", clat.DropNone},
+		{one, "203.0.113.0/24", "", clat.DropLocalSource},
+		{one, "203.0.113.0/24", "203.0.113.10/32", clat.DropNone},
+		{one, "203.0.113.0/24", "203.0.113.11/32", clat.DropLocalSource},
+		{clients, "203.0.113.0/24", "203.0.112.0/22", clat.DropLocalSource},
+		{clients, "203.0.113.0/24", "203.0.113.10/32", clat.DropNone},
+	} {
+		c, plan := planned(t, tt.config, "64:ff9b::/96", 1500, 1500)
+		plan.Elsewhere, plan.Here = ways(tt.elsewhere), ways(tt.here)
+		m, err := Table(c, plan)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dst := "2001:db8:c1a7::46"
+		if tt.config == clients {
+			dst = "2001:db8:c1a7::100.64.0.1"
+		}
+		if _, reason := to4(m.To4, netip.MustParseAddr("64:ff9b::203.0.113.10"), netip.MustParseAddr(dst)); reason != tt.want {
+			t.Errorf("elsewhere [%s], here [%s]: %v, want %v", tt.elsewhere, tt.here, reason, tt.want)
+		}
+	}
+}
+
 func TestTableRefuses(t *testing.T) {
 	for _, tt := range []struct{ name, config, pref64, want string }{
 		{"a PREF64 that holds our address", one, "2001:db8::/32", "address mapping: 2001:db8:c1a7::46/128 lies in the PREF64 2001:db8::/32"},
