@@ -12,11 +12,12 @@ import (
 // Infinity is the lifetime of a prefix that has no end (RFC 4861, 4.6.2).
 const Infinity = math.MaxUint32 * time.Second
 
-// What is kept at most. A link has far fewer of either; whoever forges Router Advertisements must not make this grow.
+// What is kept at most. A link has far fewer of either; whoever forges Router Advertisements must not make this grow, nor drive others out.
 const (
 	maxLinks    = 64
 	maxRouters  = 8  // of a link
 	maxPrefixes = 32 // of a link
+	assured     = 2  // prefixes that a router keeps which is no default router, however many those have
 )
 
 // shortest is what an unauthenticated advertisement can shorten the lifetime of an address to (RFC 4862, 5.5.3 e).
@@ -46,12 +47,14 @@ type Announcements struct {
 type link struct {
 	heard   Heard
 	routers []router
+	count   uint64 // of the advertisements so far
 }
 
 // router is one router, with its prefixes in order.
 type router struct {
 	addr     netip.Addr
-	lifetime term // as a default router
+	first    uint64 // advertisement of the link that it came with
+	lifetime term   // as a default router
 	prefixes []prefix
 }
 
@@ -59,7 +62,8 @@ type router struct {
 // or A=0 says nothing of what one with L=1 or A=1 has said (RFC 4861, 6.3.4; RFC 4862, 5.5.3 a).
 type prefix struct {
 	netip.Prefix
-	said       term // the prefix was named, with whatever flags
+	last       uint64 // advertisement of the link that named it
+	said       term   // the prefix was named, with whatever flags
 	onLink     term
 	autonomous term
 	preferred  term
@@ -80,9 +84,10 @@ func (a *Announcements) Observe(now time.Time, ad Advertisement) {
 	switch {
 	case ad.Router.IsValid():
 		l.heard = Advertised
-		l.router(ad.Router).observe(now, ad)
+		l.count++
+		l.router(ad.Router).observe(now, l.count, ad)
 		l.prune(now)
-		l.limit()
+		l.limit(now)
 	case len(l.routers) == 0:
 		l.heard = Silent
 	}
@@ -129,7 +134,7 @@ func (a *Announcements) Forget(link int) { delete(a.links, link) }
 func (l *link) router(addr netip.Addr) *router {
 	i, known := slices.BinarySearchFunc(l.routers, addr, func(r router, addr netip.Addr) int { return r.addr.Compare(addr) })
 	if !known {
-		l.routers = slices.Insert(l.routers, i, router{addr: addr})
+		l.routers = slices.Insert(l.routers, i, router{addr: addr, first: l.count})
 	}
 	return &l.routers[i]
 }
@@ -143,27 +148,29 @@ func (l *link) prune(now time.Time) {
 	l.routers = slices.DeleteFunc(l.routers, func(r router) bool { return !r.end().holds(now) })
 }
 
-// limit drops what is too much: what ends first.
-func (l *link) limit() {
+// limit drops what is too much, so that no advertisement takes away what other routers have said, default routers above all: a router that is none
+// goes first, and among equals the one that came last. Of prefixes, those of the router go that has most of them; a default router's where the
+// others have but the few that are assured.
+func (l *link) limit(now time.Time) {
 	for len(l.routers) > maxRouters {
-		i := earliest(l.routers, router.end)
+		i := worst(l.routers, func(r, s router) int {
+			return cmp.Or(cmp.Compare(rank(r.lifetime.holds(now)), rank(s.lifetime.holds(now))), cmp.Compare(s.first, r.first))
+		})
 		l.routers = slices.Delete(l.routers, i, i+1)
 	}
-	for {
-		count := 0
-		var with []*router
-		for i := range l.routers {
-			if r := &l.routers[i]; len(r.prefixes) > 0 {
-				with, count = append(with, r), count+len(r.prefixes)
-			}
-		}
-		if count <= maxPrefixes {
-			return
-		}
-		r := with[earliest(with, func(r *router) term { return r.prefixes[earliest(r.prefixes, prefix.end)].end() })]
-		i := earliest(r.prefixes, prefix.end)
-		r.prefixes = slices.Delete(r.prefixes, i, i+1)
+	for l.prefixes() > maxPrefixes {
+		l.routers[worst(l.routers, func(r, s router) int {
+			return cmp.Or(cmp.Compare(r.claim(now), s.claim(now)), cmp.Compare(len(s.prefixes), len(r.prefixes)), cmp.Compare(s.first, r.first))
+		})].dropOne(now)
 	}
+}
+
+// prefixes is how many there are.
+func (l *link) prefixes() (n int) {
+	for _, r := range l.routers {
+		n += len(r.prefixes)
+	}
+	return n
 }
 
 func (l *link) end() (t term) {
@@ -173,7 +180,26 @@ func (l *link) end() (t term) {
 	return t
 }
 
-func (r *router) observe(now time.Time, ad Advertisement) {
+// claim is how good a claim the router has to as many prefixes as it has. The best one never has to yield: it is not for that many.
+func (r router) claim(now time.Time) int {
+	switch {
+	case len(r.prefixes) <= assured:
+		return 2
+	case r.lifetime.holds(now):
+		return 1
+	}
+	return 0
+}
+
+// dropOne drops a prefix that is good for nothing, else the one that was not said for longest: the router says again what it means.
+func (r *router) dropOne(now time.Time) {
+	i := worst(r.prefixes, func(p, q prefix) int {
+		return cmp.Or(cmp.Compare(rank(p.isOfUse(now)), rank(q.isOfUse(now))), cmp.Compare(p.last, q.last), p.end().compare(q.end()))
+	})
+	r.prefixes = slices.Delete(r.prefixes, i, i+1)
+}
+
+func (r *router) observe(now time.Time, count uint64, ad Advertisement) {
 	r.lifetime = lasting(now, ad.Lifetime)
 	for _, i := range ad.Prefixes[:min(len(ad.Prefixes), maxPrefixes)] {
 		net := i.Prefix.Masked()
@@ -185,6 +211,7 @@ func (r *router) observe(now time.Time, ad Advertisement) {
 			r.prefixes = slices.Insert(r.prefixes, at, prefix{Prefix: net})
 		}
 		r.prefixes[at].observe(now, i)
+		r.prefixes[at].last = count
 	}
 }
 
@@ -214,6 +241,9 @@ func (p *prefix) observe(now time.Time, i PrefixInfo) {
 }
 
 func (p prefix) end() term { return later(later(p.said, p.onLink), p.autonomous) }
+
+// isOfUse says whether the prefix is more than a name.
+func (p prefix) isOfUse(now time.Time) bool { return p.onLink.holds(now) || p.autonomous.holds(now) }
 
 func (p prefix) announced(now time.Time, link int, router netip.Addr) Announced {
 	until := p.end().until
@@ -288,12 +318,12 @@ func later(t, u term) term {
 	return t
 }
 
-// earliest is the index of what ends first.
-func earliest[T any](all []T, end func(T) term) (first int) {
-	for i, e := range all {
-		if end(e).compare(end(all[first])) < 0 {
-			first = i
+// worst is the index of the first of the least.
+func worst[T any](all []T, compare func(a, b T) int) (least int) {
+	for i := range all {
+		if compare(all[i], all[least]) < 0 {
+			least = i
 		}
 	}
-	return first
+	return least
 }

@@ -66,13 +66,15 @@ type Engine struct {
 	paths          pmtu.Cache
 	fragments      *reasm.Reassembler
 	inbound        atomic.Pointer[inbound.Filter] // nil: all may come in
-	probes         atomic.Pointer[probes]         // that are under way; nil: none. Replaced, not changed
+	probes         atomic.Pointer[probes]         // whose answers are taken; nil: none. Replaced, not changed
 
 	mu      sync.Mutex // of what follows, and of storing probes
 	workers []*Worker
 	idle    []*Worker // whose lane has ended: the next lane takes one of them
 	turned  time.Time // when the inbound filter was turned last
 	watch   watch
+	awaited []*probe // that are under way
+	ended   []*probe // whose answers would be late, the oldest first
 }
 
 // New returns an Engine that translates with t.

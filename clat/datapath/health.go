@@ -1,6 +1,7 @@
 package datapath
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math/bits"
 	"sync/atomic"
@@ -32,8 +33,9 @@ type Health struct {
 // Health says what was seen up to now. Its times are those of the calls that saw a packet first: whoever wants it to the second calls it
 // every second, and how often others do does not matter. A packet that was sent between the same two calls as one was received does not count.
 //
-// Sent is what was translated to IPv6 and not refused by the device or for want of a next hop. Received is what was translated to IPv4, but
-// for ICMP errors: a router that says that it has no way is no sign of health.
+// Sent is what was translated to IPv6 and not refused by the device or for want of a next hop. Received is what was translated to IPv4, and
+// echo replies to probes, but no ICMP error that came from elsewhere than behind a NAT64 prefix: that a router on this side of the NAT64 has
+// no way is no sign of health.
 func (e *Engine) Health() Health {
 	now := time.Now()
 	e.mu.Lock()
@@ -85,7 +87,7 @@ func (e *Engine) signs() (sent, heard, destinations uint64) {
 
 // signs of health, of one worker.
 type signs struct {
-	heard        atomic.Uint64 // batches that had a packet which was translated to IPv4 and is no ICMP error
+	heard        atomic.Uint64 // batches that had a packet that was received, as Health says
 	destinations atomic.Uint64 // hashes of where packets were sent, as bits
 }
 
@@ -106,9 +108,27 @@ func destination(p []byte) uint64 {
 	return 1 << (dst * odd >> 58)
 }
 
-// isHeard says whether p, which the translator made of an IPv6 packet, is a sign of health: neither an ICMP error, nor IPv6 again, which is
-// for another host and came from no NAT64.
-func isHeard(p []byte) bool {
-	const version4, icmp, echoReply = 0x45, 1, 0 // what the translator makes has no options
-	return p[0] == version4 && (p[9] != icmp || p[20] == echoReply)
+// isHeard says whether p, which the translator made of an IPv6 packet from src, is a sign of health: neither an ICMP error of a host on this
+// side of the NAT64, nor IPv6 again, which is for another host and came from no NAT64.
+func isHeard(p []byte, src *[16]byte) bool {
+	const version4, icmp, echoReply, echo = 0x45, 1, 0, 8 // what the translator makes has no options
+	switch {
+	case p[0] != version4:
+		return false
+	case p[9] != icmp || p[20] == echoReply || p[20] == echo:
+		return true
+	}
+	return carries(src, p[12:16])
+}
+
+// carries says whether a has v4 where a NAT64 prefix, of whatever length, would have it (RFC 6052, 2.2): octet 8 is zero and not a part of it.
+// The source of errors that have none of their own (siit.Options.UnmappedSource) stands there by a rare accident only.
+func carries(a *[16]byte, v4 []byte) bool {
+	octets := append(append(make([]byte, 0, 15), a[:8]...), a[9:]...)
+	for _, at := range [...]int{4, 5, 6, 7, 8, 11} { // behind a /32, /40, /48, /56, /64 and /96
+		if a[8] == 0 && bytes.Equal(octets[at:at+4], v4) {
+			return true
+		}
+	}
+	return false
 }

@@ -55,11 +55,31 @@ func (x *traffic) seconds(n int, destinations ...string) (h Health) {
 	return h
 }
 
+// answers has a probe run for timeout, and then its answer come in: what is given, with what of the request belongs behind it.
+func (x *traffic) answers(timeout time.Duration, answer []byte) {
+	q := newQueue()
+	got := probeBy(x.t, x.e, q, timeout)
+	request := q.out[0]
+	if answer[40] == echoReply {
+		request = request[44:]
+	}
+	if timeout == 0 {
+		<-got
+	}
+	if out := process(x.t, x.in, from(netip.AddrFrom16([16]byte(answer[8:])), host6, answer[40:], request)); len(out) != 0 {
+		x.t.Errorf("% x", out)
+	}
+	synctest.Wait()
+}
+
 func TestHealth(t *testing.T) {
 	reply := icmp6(129, 0, 0, 0, 0, 1, 0, 1)
 	unreachable := tooBig6(0, 1500, "2001:db8:ffff::1") // of a router; as far as it is a Packet Too Big, it is not one
 	unreachable[40], unreachable[41] = 1, 0
 	sealed(unreachable, 40)
+	behind64 := tooBig6(1400, 1500, far6.String())
+	atomic := behind(tooBig6(1400, 1500, far6.String()), 44, fragment(protoICMP6, 0))
+	dummy := tooBig6(1400, 1500, "64:ff9b::192.0.0.8")
 	unmapped := func(o *siit.Options) { o.UnmappedSource = netip.MustParseAddr("192.0.0.8") }
 	for _, c := range []struct {
 		name    string
@@ -140,6 +160,41 @@ func TestHealth(t *testing.T) {
 				}
 			}
 			return x.seconds(1, three...)
+		}, 0, 3, true},
+		{"one ICMP error from behind the NAT64", func(x *traffic) Health {
+			x.seconds(60, three...)
+			process(x.t, x.in, unreachable, behind64)
+			return x.e.Health()
+		}, 0, 0, false},
+		{"one in an atomic fragment", func(x *traffic) Health {
+			x.seconds(60, three...)
+			process(x.t, x.in, atomic)
+			return x.e.Health()
+		}, 0, 0, false},
+		{"one of a router behind the NAT64 that has no address", func(x *traffic) Health {
+			x.seconds(60, three...)
+			process(x.t, x.in, dummy, unreachable)
+			return x.e.Health()
+		}, 0, 0, false},
+		{"an echo request", func(x *traffic) Health {
+			x.seconds(60, three...)
+			process(x.t, x.in, icmp6(128, 0, 0, 0, 0, 1, 0, 1))
+			return x.e.Health()
+		}, 0, 0, false},
+		{"a probe's echo reply", func(x *traffic) Health {
+			x.seconds(60, three...)
+			x.answers(time.Second, from(peer6, host6, []byte{129, 0, 0, 0}))
+			return x.e.Health()
+		}, 0, 0, false},
+		{"one that was late", func(x *traffic) Health {
+			x.seconds(60, three...)
+			x.answers(0, from(peer6, host6, []byte{129, 0, 0, 0}))
+			return x.e.Health()
+		}, 0, 0, false},
+		{"a router's error about a probe is no sign", func(x *traffic) Health {
+			x.seconds(60, three...)
+			x.answers(time.Second, from(router6, host6, []byte{3, 0, 0, 0, 0, 0, 0, 0}))
+			return x.e.Health()
 		}, 0, 3, true},
 		{"what is dropped is no sign", func(x *traffic) Health {
 			x.e.SetInbound(inbound.New())
@@ -247,6 +302,27 @@ func TestDestinations(t *testing.T) {
 		e.Health()
 		if got := e.Health().Destinations; got < 48 {
 			t.Errorf("%s: %d of 64 for 256 destinations", prefix, got)
+		}
+	}
+}
+
+// Where an IPv6 address has its IPv4 address is what RFC 6052 says.
+func TestCarries(t *testing.T) {
+	for _, s := range []string{"64:ff9b::/96", "2001:db8:64:1::/64", "2001:db8:64:100::/56", "2001:db8:64::/48", "2001:db8:100::/40", "2001:db9::/32"} {
+		v4 := peer4.As4()
+		a := pref64.MustParse(s).Embed(v4)
+		if !carries(&a, v4[:]) {
+			t.Errorf("%s: not seen", s)
+		}
+		for i, octet := range a {
+			if b := a; octet == v4[0] {
+				if b[i]++; carries(&b, v4[:]) {
+					t.Errorf("%s: %v", s, netip.AddrFrom16(b))
+				}
+			}
+		}
+		if a[8] = 1; carries(&a, v4[:]) {
+			t.Errorf("%s: %v", s, netip.AddrFrom16(a))
 		}
 	}
 }

@@ -15,8 +15,12 @@ import (
 	"uclat/clat/siit"
 )
 
-// maxProbes is how many probes may be under way at once.
-const maxProbes = 16
+// Of probes.
+const (
+	maxProbes = 16          // may be under way at once
+	maxEnded  = 64          // that have ended are known at most: the oldest go
+	late      = time.Minute // is how long they are
+)
 
 // Probe is one ICMPv6 echo request (RFC 4443, 4.1).
 type Probe struct {
@@ -35,8 +39,8 @@ type Answer struct {
 // Probe sends one echo request, and waits until ctx ends for what answers it: an echo reply of the target, or an ICMPv6 error about the
 // request (RFC 4443, 3). Whoever tries more than once does so at the same time, so that a late answer to the first try is one.
 //
-// While a probe is under way, all answers to it are taken from what the engine reads, and appear in no counter. They are told by an
-// identifier, a sequence number and 8 octets of data, all random, as far as an error quotes them.
+// While a probe is under way, and for a minute after it, all answers to it are taken from what the engine reads, and appear in no counter. They
+// are told by an identifier, a sequence number and 8 octets of data, all random, as far as an error quotes them.
 //
 // It is an error if the request could not be written, which is the Port's, such as clat.ErrNextHop; if there was no answer, which is the
 // context's; and if 16 probes are under way.
@@ -49,11 +53,12 @@ func (e *Engine) Probe(ctx context.Context, p Probe) (Answer, error) {
 	if !e.await(w) {
 		return Answer{}, fmt.Errorf("probe to %v: %d others are under way, which is the most", p.Target, maxProbes)
 	}
-	defer e.forget(w)
 	start := time.Now()
 	if _, err := p.Port.Write([]*frame.Frame{w.request(p.HopLimit)}); err != nil {
+		e.forget(w)
 		return Answer{}, fmt.Errorf("probe to %v: %w", p.Target, err)
 	}
+	defer e.end(w)
 	select {
 	case a := <-w.answer:
 		return Answer{From: a.from, What: what(a.typ, a.code), After: time.Since(start)}, nil
@@ -68,33 +73,53 @@ func is6(a netip.Addr) bool { return a.Is6() && !a.Is4In6() }
 func (e *Engine) await(w *probe) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	all := probes{w}
-	if others := e.probes.Load(); others != nil {
-		if len(*others) == maxProbes {
-			return false
-		}
-		all = append(all, *others...)
+	if len(e.awaited) == maxProbes {
+		return false
 	}
-	e.probes.Store(&all)
+	e.awaited = append(e.awaited, w)
+	e.listProbes()
 	return true
 }
 
-// forget undoes await.
+// end has answers to w told to nobody, and taken still, until they are too late to come.
+func (e *Engine) end(w *probe) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.awaited = without(e.awaited, w)
+	if len(e.ended) == maxEnded {
+		e.ended = slices.Delete(e.ended, 0, 1)
+	}
+	e.ended = append(e.ended, w)
+	e.listProbes()
+	time.AfterFunc(late, func() { e.forget(w) })
+}
+
+// forget undoes await and end.
 func (e *Engine) forget(w *probe) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	all := slices.DeleteFunc(slices.Clone(*e.probes.Load()), func(o *probe) bool { return o == w })
-	if len(all) == 0 {
+	e.awaited, e.ended = without(e.awaited, w), without(e.ended, w)
+	e.listProbes()
+}
+
+func without(all []*probe, w *probe) []*probe {
+	return slices.DeleteFunc(all, func(o *probe) bool { return o == w })
+}
+
+// listProbes tells the workers. The caller holds e.mu.
+func (e *Engine) listProbes() {
+	if len(e.awaited)+len(e.ended) == 0 {
 		e.probes.Store(nil)
 		return
 	}
+	all := probes(slices.Concat(e.awaited, e.ended))
 	e.probes.Store(&all)
 }
 
-// probe is one that is under way.
+// probe is one whose answers are taken.
 type probe struct {
 	src, dst [16]byte
-	echo     [12]byte // identifier, sequence number, and data
+	echo     [lenEcho]byte
 	answer   chan answer
 }
 
@@ -107,6 +132,7 @@ type answer struct {
 const (
 	len6       = 40 // IPv6 header
 	lenICMP    = 8
+	lenEcho    = 12 // of a request's identifier, sequence number, and data
 	protoICMP6 = 58
 
 	unreachable, packetTooBig, timeExceeded, parameterProblem = 1, 2, 3, 4
@@ -133,46 +159,66 @@ func icmpSum(src, dst *[16]byte, message []byte) uint16 {
 	return checksum.Add(checksum.Sum(message), checksum.Pseudo6(src, dst, uint32(len(message)), protoICMP6))
 }
 
-// probes are all that are under way.
+// mayBeICMP is false where p, of which nothing is certain, is no IPv6 packet, or one whose first header is that of TCP or UDP.
+func mayBeICMP(p []byte) bool {
+	const tcp, udp = 6, 17
+	return len(p) >= len6 && p[6] != tcp && p[6] != udp
+}
+
+// probes are all whose answers are taken.
 type probes []*probe
 
-// take says whether f, of which nothing is certain, answers a probe, and if so, tells who waits for it.
-func (all probes) take(f *frame.Frame) bool {
-	if f.GSO != frame.NotSegmented || f.Checksum == frame.ChecksumPartial {
-		return false
+// take says whether f, of which nothing is certain, answers a probe, and if so, tells who waits for it. A reply came from the probe's target.
+func (all *probes) take(f *frame.Frame) (taken, reply bool) {
+	if all == nil || f.GSO != frame.NotSegmented || f.Checksum == frame.ChecksumPartial {
+		return false, false
 	}
 	h, ok := siit.ReadHeader(f.Bytes())
 	if !ok || h.Proto != protoICMP6 || h.Fragment || len(h.Transport) < lenICMP {
-		return false
+		return false, false
 	}
 	src, dst := h.Src.As16(), h.Dst.As16()
-	for _, w := range all {
-		if !w.isAnswer(&src, &dst, h.Transport) || icmpSum(&src, &dst, h.Transport) != 0xffff {
+	to, ok := readAnswer(&src, &dst, h.Transport)
+	if !ok {
+		return false, false
+	}
+	for _, w := range *all {
+		if to.src != w.src || to.dst != w.dst || !bytes.HasPrefix(w.echo[:], to.echo) {
 			continue
+		}
+		if icmpSum(&src, &dst, h.Transport) != 0xffff {
+			return false, false
 		}
 		select {
 		case w.answer <- answer{h.Src, h.Transport[0], h.Transport[1]}:
 		default: // it has one
 		}
-		return true
+		return true, h.Transport[0] == echoReply
 	}
-	return false
+	return false, false
 }
 
-// isAnswer says whether m, an ICMPv6 message with a header, answers the probe.
-func (w *probe) isAnswer(src, dst *[16]byte, m []byte) bool {
+// asked is what an answer has of the echo request that it is for.
+type asked struct {
+	src, dst [16]byte
+	echo     []byte // at least the identifier and the sequence number; of a reply, all
+}
+
+// readAnswer reads m, an ICMPv6 message with a header; false: it is neither an echo reply, nor an error about an echo request of its receiver.
+func readAnswer(src, dst *[16]byte, m []byte) (asked, bool) {
 	switch {
-	case *dst != w.src:
-		return false
 	case m[0] == echoReply:
-		return m[1] == 0 && *src == w.dst && bytes.Equal(m[4:], w.echo[:])
+		return asked{*dst, *src, m[4:]}, m[1] == 0 && len(m) == 4+lenEcho
 	case m[0] < unreachable || m[0] > parameterProblem:
-		return false
+		return asked{}, false
 	}
 	// A quote has as many octets as whoever quotes likes, or as ICMPv4 had on the other side of the NAT64: 8 of the request are the least.
 	q, ok := siit.ReadHeader(m[lenICMP:])
-	return ok && q.Proto == protoICMP6 && !q.Fragment && q.Src.As16() == w.src && q.Dst.As16() == w.dst &&
-		len(q.Transport) >= lenICMP && q.Transport[0] == echoRequest && q.Transport[1] == 0 && bytes.HasPrefix(w.echo[:], q.Transport[4:])
+	if !ok || q.Proto != protoICMP6 || q.Fragment || len(q.Transport) < lenICMP || q.Transport[0] != echoRequest || q.Transport[1] != 0 {
+		return asked{}, false
+	}
+	to := asked{q.Src.As16(), q.Dst.As16(), q.Transport[4:]}
+	return to, to.src == *dst
 }
 
 // what is an answer's type, and the code of those where it matters, in words.

@@ -46,7 +46,7 @@ func TestProbe(t *testing.T) {
 				} else if r := <-got; r.err != nil || r.answer != want {
 					t.Errorf("%+v, want %+v", r, want)
 				}
-				if c := e.Counters(); len(out) != 0 || c != beside || e.probes.Load() != nil {
+				if c := e.Counters(); len(out) != 0 || c != beside {
 					t.Errorf("%d packets went on, counters %+v", len(out), c)
 				}
 			})
@@ -72,6 +72,74 @@ func probeBy(t *testing.T, e *Engine, q *queue, timeout time.Duration) chan resu
 	}()
 	synctest.Wait()
 	return got
+}
+
+// For an answer that is late, or is another, nobody waits any more, and it goes nowhere else.
+func TestLateAnswers(t *testing.T) {
+	for _, c := range answers {
+		if c.what == "" {
+			continue
+		}
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				e, q := New(translator(t, "64:ff9b::/96")), newQueue()
+				w := e.NewWorker()
+				silent, other := probeBy(t, e, q, 3*time.Second), probeBy(t, e, q, 3*time.Second)
+				if len(q.out) != 2 {
+					t.Fatalf("%d sent", len(q.out))
+				}
+				process(t, w, c.make(slices.Clone(q.out[1])))
+				time.Sleep(3 * time.Second)
+				synctest.Wait()
+				if a, b := <-silent, <-other; (a.err == nil) == (b.err == nil) { // which of them was sent first is not known
+					t.Errorf("%+v, %+v", a, b)
+				}
+				time.Sleep(late - 4*time.Second)
+				for _, request := range q.out {
+					p := c.make(slices.Clone(request))
+					if out := process(t, w, p, p); len(out) != 0 || e.Counters() != (clat.Totals{}) {
+						t.Errorf("%d packets went on, counters %+v", len(out), e.Counters())
+					}
+				}
+				time.Sleep(4 * time.Second)
+				if synctest.Wait(); e.probes.Load() != nil || len(e.awaited)+len(e.ended) != 0 {
+					t.Errorf("%d and %d are known still", len(e.awaited), len(e.ended))
+				}
+				p := c.make(slices.Clone(q.out[0]))
+				process(t, w, p)
+				if e.Counters() == (clat.Totals{}) {
+					t.Error("what came a minute later was taken")
+				}
+			})
+		})
+	}
+}
+
+// Of those that have ended, no more are known than that, and they leave others room.
+func TestLateAnswersAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, q := New(translator(t, "64:ff9b::/96")), newQueue()
+		w := e.NewWorker()
+		for range maxEnded + 3 {
+			<-probeBy(t, e, q, time.Millisecond)
+		}
+		for range maxProbes {
+			probeBy(t, e, q, late/2)
+		}
+		if n := len(*e.probes.Load()); n != maxEnded+maxProbes || len(q.out) != maxEnded+3+maxProbes {
+			t.Errorf("%d known, %d sent", n, len(q.out))
+		}
+		for n, request := range q.out {
+			out := process(t, w, from(peer6, host6, []byte{129, 0, 0, 0}, request[44:]))
+			if taken := len(out) == 0; taken != (n >= 3) {
+				t.Errorf("the answer to probe %d: taken %v", n, taken)
+			}
+		}
+		time.Sleep(2 * late)
+		if synctest.Wait(); e.probes.Load() != nil {
+			t.Error("they are known still")
+		}
+	})
 }
 
 // RFC 4443, 4.1: the request.
@@ -100,12 +168,13 @@ func TestProbeOffload(t *testing.T) {
 	for _, o := range []frame.Offload{{GSO: frame.SegmentUDP, SegSize: 8}, {GSO: frame.SegmentTCP, SegSize: 8}, {Checksum: frame.ChecksumPartial}} {
 		f := toFrame(reply)
 		f.Offload = o
-		if (probes{w}).take(f) {
+		if taken, _ := (&probes{w}).take(f); taken {
 			t.Errorf("taken with %+v", o)
 		}
 	}
 	f := toFrame(reply)
-	if f.Checksum = frame.ChecksumVerified; !(probes{w}).take(f) {
+	f.Checksum = frame.ChecksumVerified
+	if taken, reply := (&probes{w}).take(f); !taken || !reply {
 		t.Error("not taken with a verified checksum")
 	}
 }
@@ -135,7 +204,7 @@ func TestProbes(t *testing.T) {
 				t.Errorf("%d: the next one has an answer, too", i)
 			}
 		}
-		if c := e.Counters(); c != (clat.Totals{}) || e.probes.Load() != nil {
+		if c := e.Counters(); c != (clat.Totals{}) || len(e.awaited) != 0 {
 			t.Errorf("%+v", c)
 		}
 		<-probeBy(t, e, q, time.Second) // there is room again
@@ -215,7 +284,7 @@ func TestProbeAllocatesNothing(t *testing.T) {
 	v6, v4 := make([]*frame.Frame, 0, 8), make([]*frame.Frame, 0, 8)
 	buf := make([]byte, frame.BufLen)
 	for _, p := range [][]byte{
-		udp4(100, 64, true), udp6(80), icmp6(129, 0, 0, 0, 0, 1, 0, 1), tooBig6(1400, 1500, "2001:db8:ffff::1"),
+		udp4(100, 64, true), udp6(80), icmp6(129, 0, 0, 0, 0, 1, 0, 1), tooBig6(1400, 1500, "2001:db8:ffff::1"), tooBig6(1400, 1500, far6.String()),
 		from(peer6, host6, []byte{129, 0, 0, 0}, w.echo[:]),
 	} {
 		if n := testing.AllocsPerRun(1000, func() {
@@ -240,7 +309,7 @@ func FuzzProbe(f *testing.F) {
 			return
 		}
 		in := toFrame(p)
-		taken := probes{w}.take(in)
+		taken, reply := (&probes{w}).take(in)
 		if !bytes.Equal(in.Bytes(), p) {
 			t.Fatalf("the packet is not as it came:\ngot  % x\nwant % x", in.Bytes(), p)
 		}
@@ -251,6 +320,9 @@ func FuzzProbe(f *testing.F) {
 			return
 		}
 		a := <-w.answer
+		if reply != (a.typ == 129) || !mayBeICMP(p) {
+			t.Fatalf("reply %v: % x", reply, p)
+		}
 		if p[0]>>4 != 6 || !bytes.Equal(p[24:40], w.src[:]) || !bytes.Equal(p[8:24], addr(a.from)) {
 			t.Fatalf("from %v: % x", a.from, p)
 		}

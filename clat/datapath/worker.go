@@ -129,6 +129,7 @@ func (w *Worker) Process(in, v6, v4 []*frame.Frame) (int, []*frame.Frame, []*fra
 	t, filter, probes := w.e.translator.Load(), w.e.inbound.Load(), w.e.probes.Load()
 	var packets, bytes [clat.NumDirections]uint64
 	heard, towards := false, uint64(0)
+	var from [16]byte // the source of an IPv6 packet that may be ICMP, which translation forgets
 	n := 0
 	for ; n < len(in) && w.scratch.Ready(); n++ {
 		d := clat.To6
@@ -136,8 +137,12 @@ func (w *Worker) Process(in, v6, v4 []*frame.Frame) (int, []*frame.Frame, []*fra
 			d = clat.To4
 		}
 		f := in[n]
-		if probes != nil && d == clat.To4 && probes.take(f) {
-			continue
+		if d == clat.To4 && mayBeICMP(f.Bytes()) {
+			if taken, reply := probes.take(f); taken {
+				heard = heard || reply
+				continue
+			}
+			from = [16]byte(f.Bytes()[8:])
 		}
 		if filter != nil && d == clat.To6 {
 			w.opens = inbound.Opens(f.Bytes())
@@ -166,7 +171,7 @@ func (w *Worker) Process(in, v6, v4 []*frame.Frame) (int, []*frame.Frame, []*fra
 			if p := r.Out[0].Bytes(); d == clat.To6 {
 				towards |= destination(p)
 			} else {
-				heard = heard || isHeard(p)
+				heard = heard || isHeard(p, &from)
 			}
 		case siit.Reply:
 			w.counters.Replies[d].Add(1)

@@ -273,11 +273,6 @@ func (t *Table) extract(v4 *[4]byte, a *[16]byte) clat.DropReason {
 	return clat.DropNoMapping
 }
 
-func (t *Table) isElsewhere(a [4]byte) bool {
-	is, _ := t.elsewhere.Lookup(netip.AddrFrom4(a))
-	return is
-}
-
 func (t *Table) isSelf(a [4]byte) bool { return t.self4 != [4]byte{} && a == t.self4 }
 
 func (t *Table) isOurs(a [4]byte) bool {
@@ -286,4 +281,10 @@ func (t *Table) isOurs(a [4]byte) bool {
 	}
 	e := t.lookup4(a)
 	return e != nil && e.ours
+}
+
+// isElsewhere may be asked where t.elsewhere is not nil.
+func (t *Table) isElsewhere(a [4]byte) bool {
+	is, _ := t.elsewhere.Lookup(netip.AddrFrom4(a))
+	return is
 }

@@ -211,7 +211,7 @@ func TestDelta(t *testing.T) {
 
 func TestNoAllocation(t *testing.T) {
 	for name, s := range map[string]Spec{
-		"host": hostSpec(), "clients": clientsSpec("2001:db8:c::/64"), "elsewhere": elsewhereSpec("172.17.0.0/16", "10.0.0.0/8"),
+		"host": hostSpec(), "clients": clientsSpec("2001:db8:c::/64"), "elsewhere": here(elsewhereSpec("172.17.0.0/16", "8.0.0.0/8"), "8.8.8.8/32"),
 		"maps": {Ours: hostSpec().Ours, Map: eamt(), PREF64: prefixes("64:ff9b::/96"), RejectNonGlobal: true},
 	} {
 		m := table(t, s)

@@ -73,12 +73,13 @@ func (c *Conn) wait(raw syscall.RawConn) {
 	}
 }
 
-// Write sends IPv6 packets in order, and waits where the socket's buffer is full; it may change what lies before them. On error fs[n] is the
-// one refused, and the caller goes on at n+1. The error is a clat.TooBig, of the MTU that the link has now; clat.ErrNextHop; ErrRefused; or
-// os.ErrClosed. On links where super-packets are cut here, a refused one has become the segment that was.
+// Write sends IPv6 packets in order; it may change what lies before them. Where the socket's buffer is full it waits, but not longer than
+// fullWait in all. On error fs[n] is the one refused, and the caller goes on at n+1. The error is a clat.TooBig, of the MTU that the link has
+// now; clat.ErrNextHop; ErrRefused; or os.ErrClosed. On links where super-packets are cut here, a refused one has become the segment that was.
 func (c *Conn) Write(fs []*frame.Frame) (int, error) {
 	s := c.senders.Get().(*sender)
 	defer c.senders.Put(s)
+	s.until = time.Time{}
 	for i, f := range fs {
 		if err := c.write(s, f); err != nil {
 			return i, err
@@ -96,19 +97,20 @@ func (c *Conn) write(s *sender, f *frame.Frame) error {
 	if f.Version() != 6 {
 		return c.refuse(errVersion)
 	}
-	if !c.shape.vnet {
-		return c.writeCut(s, f)
-	}
-	b := f.WithRoom(c.shape.head())
-	if b == nil {
-		return c.refuse(errRoom)
-	}
+	var hop []byte
 	if c.shape.link > 0 {
 		h := c.hop.Load()
 		if h == nil {
 			return clat.ErrNextHop
 		}
-		copy(b[vnet.Len:], h[:])
+		hop = h[:]
+	}
+	if !c.kernelCuts(hop) {
+		return c.writeCut(s, f, hop)
+	}
+	b := c.behind(hop, f)
+	if b == nil {
+		return c.refuse(errRoom)
 	}
 	if err := vnet.Encode(b, f, c.shape.link); err != nil {
 		return c.refuse(fmt.Errorf("%w: %w", ErrRefused, err))
@@ -122,17 +124,36 @@ func (c *Conn) write(s *sender, f *frame.Frame) error {
 	return c.send(s, b)
 }
 
-// writeCut does without a virtio header: it sends finished packets, one or the segments of one. Their MTU is looked at by the kernel.
-func (c *Conn) writeCut(s *sender, f *frame.Frame) error {
+// writeCut sends finished packets, one or the segments of one: a virtio header, where there is one, says nothing. The first segment is the
+// longest. The kernel compares packets with the link's MTU, too, but not to the octet where the link's header is longer than ours.
+func (c *Conn) writeCut(s *sender, f *frame.Frame, hop []byte) error {
 	if err := s.cutter.Start(f); err != nil {
 		return c.refuse(fmt.Errorf("%w: %w", ErrRefused, err))
 	}
 	for s.cutter.Next() {
-		if err := c.send(s, f.Bytes()); err != nil {
+		b := c.behind(hop, f)
+		if b == nil {
+			return c.refuse(errRoom)
+		}
+		if mtu, too := c.tooLong(f.Len()); too {
+			return clat.TooBig{MTU: mtu}
+		}
+		if err := c.send(s, b); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// behind is f behind the link-layer header hop, and behind an empty virtio header where the socket has one; nil: there is no room for that.
+func (c *Conn) behind(hop []byte, f *frame.Frame) []byte {
+	b := f.WithRoom(c.shape.head())
+	if b != nil {
+		n := c.shape.head() - len(hop)
+		clear(b[:n])
+		copy(b[n:], hop)
+	}
+	return b
 }
 
 // send hands b to the kernel.
@@ -140,7 +161,7 @@ func (c *Conn) send(s *sender, b []byte) error {
 	s.b = b
 	closed := c.raw.Control(s.try) // not data.Write, which lets one goroutine in at a time
 	if closed == nil && s.err == unix.EAGAIN {
-		closed = c.raw.Write(s.wait)
+		closed = c.sendWaiting(s)
 	}
 	s.b = nil
 	switch {
@@ -155,6 +176,28 @@ func (c *Conn) send(s *sender, b []byte) error {
 		return c.refuse(refusal(errno))
 	}
 	return c.refuse(ErrRefused)
+}
+
+// fullWait is how long a Write waits for room in a full buffer. On a slow link the buffer holds seconds: a full queue drops.
+const fullWait = 20 * time.Millisecond
+
+// sendWaiting tries again until there is room or the time of this Write is up. The deadline is the socket's, hence one goroutine at a time;
+// who waits behind another had to be done later, and loses nothing. The kernel reports room when half of the buffer is free, and takes a
+// packet when any is, hence the try at the end.
+func (c *Conn) sendWaiting(s *sender) (closed error) {
+	if s.until.IsZero() {
+		s.until = time.Now().Add(fullWait)
+	}
+	c.waiting.Lock()
+	defer c.waiting.Unlock()
+	if err := c.data.SetWriteDeadline(s.until); err != nil {
+		return err
+	}
+	err := c.raw.Write(s.wait)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return c.raw.Control(s.try)
+	}
+	return err
 }
 
 func (c *Conn) refuse(err error) error {
@@ -175,6 +218,7 @@ type sender struct {
 	cutter segment.Cutter
 	b      []byte
 	err    error
+	until  time.Time // when waiting ends for this Write; zero: it has not waited
 
 	try  func(fd uintptr)      // writes b
 	wait func(fd uintptr) bool // the same, and is false where that would block

@@ -53,7 +53,7 @@ func quietUp(name string) error {
 }
 
 // On a link without link-layer addresses packets begin with the IP header, whatever the socket: the one for links that are known to have no
-// header, and the one for all others, which does without a virtio header.
+// header, with super-packets whole and cut; and the one for all others, which does without a virtio header.
 func TestWithoutLinkLayer(t *testing.T) {
 	nstest.Run(t, func(t *testing.T) {
 		wire := newTUN(t, "up0")
@@ -69,17 +69,21 @@ func TestWithoutLinkLayer(t *testing.T) {
 		}
 		other, err := shapeOf(l, 0)
 		must(t, err)
-		for _, s := range []shape{known, other} {
-			c, err := openAs(Options{Link: l}, s)
+		for _, tt := range []struct {
+			shape
+			who int32
+		}{{known, cutUnknown}, {known, cutHere}, {other, cutUnknown}} {
+			c, err := openAs(Options{Link: l}, tt.shape)
 			must(t, err)
+			c.cutter.who.Store(tt.who)
 			must(t, c.Accept(prefixes(own+"/128")))
-			throughTUN(t, c, wire)
+			throughTUN(t, c, wire, tt.vnet && tt.who == cutUnknown)
 			must(t, c.Close())
 		}
 	})
 }
 
-func throughTUN(t *testing.T, c *Conn, wire *tundev.Device) {
+func throughTUN(t *testing.T, c *Conn, wire *tundev.Device, whole bool) {
 	t.Helper()
 	data, nd := hear(t, c), hearND(t, c)
 	emit := func(f *frame.Frame) {
@@ -122,12 +126,8 @@ func throughTUN(t *testing.T, c *Conn, wire *tundev.Device) {
 	if _, err := c.Write([]*frame.Frame{f}); err != nil {
 		t.Fatal(err)
 	}
-	if c.shape.vnet {
+	if whole {
 		if p := emitted(); !bytes.Equal(p.b, want) || p.Offload != offload {
-			t.Errorf("%d octets, %+v", len(p.b), p.Offload)
-		}
-		emit(bigUDP(away, own, 24000, 1200))
-		if p := next(t, data); len(p.b) != 24048 || p.GSO != frame.SegmentUDP || p.SegSize != 1200 {
 			t.Errorf("%d octets, %+v", len(p.b), p.Offload)
 		}
 	} else {
@@ -136,6 +136,12 @@ func throughTUN(t *testing.T, c *Conn, wire *tundev.Device) {
 			ch <- emitted()
 		}
 		collect(t, ch, 60, 1440, want[60:])
+	}
+	if c.shape.vnet {
+		emit(bigUDP(away, own, 24000, 1200))
+		if p := next(t, data); len(p.b) != 24048 || p.GSO != frame.SegmentUDP || p.SegSize != 1200 {
+			t.Errorf("%d octets, %+v", len(p.b), p.Offload)
+		}
 	}
 
 	var tooBig clat.TooBig
@@ -239,6 +245,7 @@ func TestTCP(t *testing.T) {
 			{"no offloads", func() { both(false, hardware...); both(false, "rx-gro") }, false},
 			{"no offloads but GRO", func() { both(true, "rx-gro") }, true},
 			{"no segmentation on the way out", func() { both(false, "tx-generic-segmentation") }, true},
+			{"segmentation here", func() { c.cutter.who.Store(cutHere) }, true},
 		} {
 			tt.set()
 			up.super.Store(0)

@@ -31,7 +31,9 @@ type Conn struct {
 	ndRaw   syscall.RawConn
 	hop     atomic.Pointer[[etherLen]byte] // link-layer header of what Write sends; nil: not known
 	senders sync.Pool                      // of *sender
+	waiting sync.Mutex                     // the data socket's write deadline is of one Write
 	mtu     mtu
+	cutter  cutter
 
 	// Owned by the reader of data: a packet's buffer, and the part of it that the kernel fills.
 	buf, in []byte
@@ -68,6 +70,7 @@ func newConn(o Options, s shape, data *os.File, nd *packet.Conn) (*Conn, error) 
 	if c.ndRaw, err = nd.SyscallConn(); err != nil {
 		return nil, err
 	}
+	c.cutter.offer = c.offer
 	c.mtu.start = time.Now()
 	c.mtu.octets.Store(int64(o.Link.MTU))
 	return c, nil
@@ -182,7 +185,8 @@ type mtu struct {
 	start         time.Time
 }
 
-// staleMTU is how long a super-packet may trust what the link's MTU was. The kernel does not compare it with their segments.
+// staleMTU is how long a super-packet may trust what the link's MTU was, which the kernel does not compare with their segments, and what was
+// found out about the link's header.
 const staleMTU = time.Second
 
 // currentMTU is the link's MTU in octets, asked now; 0 where the link is gone.
@@ -197,6 +201,7 @@ func (c *Conn) currentMTU() int {
 	})
 	c.mtu.asked.Store(int64(time.Since(c.mtu.start)))
 	c.mtu.octets.Store(int64(n))
+	c.cutter.who.CompareAndSwap(cutByKernel, cutUnknown)
 	return n
 }
 

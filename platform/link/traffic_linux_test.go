@@ -253,7 +253,7 @@ func TestTooBig(t *testing.T) {
 	})
 }
 
-// Write waits while the socket's buffer is full, and says what the queue behind it drops.
+// Write waits a moment while the socket's buffer is full, and says what the queue behind it drops.
 func TestBackPressure(t *testing.T) {
 	nstest.Run(t, func(t *testing.T) {
 		near, other := openPair(t, newLab(t))
@@ -283,28 +283,6 @@ func TestBackPressure(t *testing.T) {
 		}
 		if _, lost := near.Lost(); refused == 0 || lost-before != refused {
 			t.Errorf("%d refused, %d lost", refused, lost-before)
-		}
-
-		slow(t, near.index, 1<<20, 1<<20)
-		must(t, control(near.raw, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 8192) }))
-		ended := make(chan error)
-		go func() {
-			for {
-				if _, err := near.Write([]*frame.Frame{inFrame(udp6(own, away, make([]byte, 1000)))}); err != nil {
-					ended <- err
-					return
-				}
-			}
-		}()
-		next(t, data)
-		must(t, near.Close())
-		select {
-		case err := <-ended:
-			if errors.Is(err, ErrRefused) {
-				t.Errorf("a waiting Write after Close: %v", err)
-			}
-		case <-time.After(patience):
-			t.Error("Write waits after Close")
 		}
 	})
 }

@@ -25,5 +25,5 @@ func (t *Table) Use(int, netip.Addr) error { return platform.Unsupported("lookin
 
 // Watch returns platform.ErrUnsupported.
 func Watch(context.Context, int, func()) error {
-	return platform.Unsupported("watching neighbours")
+	return platform.Unsupported("watching the next hop")
 }

@@ -2,10 +2,13 @@ package nexthop
 
 import (
 	"context"
+	"errors"
 	"net"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/mdlayher/ndp"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -20,6 +23,39 @@ func keep(t *testing.T, l platform.Link, addr string, mac byte) {
 		HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, mac}}))
 }
 
+// watch listens until the test ends. Knocks that nobody has heard yet are one.
+func watch(t *testing.T, l platform.Link) <-chan struct{} {
+	ctx, cancel := context.WithCancel(t.Context())
+	knocks, done := make(chan struct{}, 1), make(chan error, 1)
+	go func() {
+		done <- Watch(ctx, l.Index, func() {
+			select {
+			case knocks <- struct{}{}:
+			default:
+			}
+		})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("watch: %v", err)
+		}
+	})
+	return knocks
+}
+
+// quiet waits until nothing came for a while, and says whether something did before.
+func quiet(knocks <-chan struct{}) (knocked bool) {
+	for {
+		select {
+		case <-knocks:
+			knocked = true
+		case <-time.After(200 * time.Millisecond):
+			return knocked
+		}
+	}
+}
+
 func TestWatch(t *testing.T) {
 	nstest.Run(t, func(t *testing.T) {
 		ns := lan(t)
@@ -27,16 +63,7 @@ func TestWatch(t *testing.T) {
 		eth0, eth1 := link(t, "eth0", true), link(t, "eth1", true)
 		must(t, netlink.RouteAdd(route(eth0, "::/0", gateways[0], 0, 0)))
 		table := open(t)
-		ctx, cancel := context.WithCancel(t.Context())
-		knocks, done := make(chan struct{}, 1), make(chan error, 1)
-		go func() {
-			done <- Watch(ctx, eth0.Index, func() {
-				select {
-				case knocks <- struct{}{}:
-				default:
-				}
-			})
-		}()
+		knocks := watch(t, eth0)
 		expect := func(what string) {
 			t.Helper()
 			select {
@@ -45,16 +72,7 @@ func TestWatch(t *testing.T) {
 				t.Fatalf("no knock: %s", what)
 			}
 		}
-		quiet := func() (knocked bool) { // until nothing came for a while
-			for {
-				select {
-				case <-knocks:
-					knocked = true
-				case <-time.After(200 * time.Millisecond):
-					return knocked
-				}
-			}
-		}
+		quiet := func() bool { return quiet(knocks) }
 		// silent fails if it always knocks: now and then, the kernel changes something by itself.
 		silent := func(what string, change func(try byte)) {
 			t.Helper()
@@ -95,10 +113,76 @@ func TestWatch(t *testing.T) {
 			change.do()
 			expect(change.what)
 		}
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("watch: %v", err)
+	})
+}
+
+// What makes the hop another one while both routers are there, and no neighbour changes.
+func TestWatchRoutes(t *testing.T) {
+	nstest.Run(t, func(t *testing.T) {
+		ns := lan(t)
+		eth0 := link(t, "eth0", true)
+		for i := range routers {
+			must(t, netlink.NeighSet(&netlink.Neigh{LinkIndex: eth0.Index, IP: gateways[i].AsSlice(), State: unix.NUD_PERMANENT,
+				Flags: unix.NTF_ROUTER, HardwareAddr: macs[i]}))
 		}
+		table := open(t)
+		hop := func() (i int) { // which of the gateways it is
+			h, err := table.Hop(eth0, clat, plat)
+			if errors.Is(err, ErrNoRoute) {
+				return -1
+			}
+			must(t, err)
+			if h.State != Reachable {
+				t.Fatalf("%+v", h)
+			}
+			return slices.Index(gateways[:], h.Gateway)
+		}
+		announce := func(i int, lifetime time.Duration) {
+			say(t, ns, i, &ndp.RouterAdvertisement{RouterLifetime: lifetime,
+				Options: []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Source, Addr: macs[i]}}})
+		}
+		knocks := watch(t, eth0)
+		// turns sees that the hop is the wanted one after a knock, and was another one before.
+		turns := func(what string, wanted int, change func()) {
+			t.Helper()
+			quiet(knocks)
+			if i := hop(); i == wanted {
+				t.Fatalf("%s: it is router %d already", what, i)
+			}
+			change()
+			for timeout := time.After(5 * time.Second); ; {
+				select {
+				case <-knocks:
+					if hop() == wanted {
+						return
+					}
+				case <-timeout:
+					t.Fatalf("%s: no knock after which it was router %d; now it is %d", what, wanted, hop())
+				}
+			}
+		}
+		turns("the first is announced", 0, func() { announce(0, 30*time.Minute) })
+		announce(1, 30*time.Minute)
+		second := func() bool {
+			routes, err := netlink.RouteListFiltered(unix.AF_INET6, &netlink.Route{Gw: gateways[1].AsSlice()}, netlink.RT_FILTER_GW)
+			must(t, err)
+			return len(routes) == 1
+		}
+		for deadline := time.Now().Add(10 * time.Second); !second(); {
+			if time.Now().After(deadline) {
+				t.Fatal("the second router is not there after 10 s")
+			}
+		}
+		used := hop()
+		turns("a router ends", 1-used, func() { announce(used, 0) })
+		better := route(eth0, "::/0", gateways[used], 0, 1)
+		turns("a better route", used, func() { must(t, netlink.RouteAdd(better)) })
+		must(t, netlink.RouteAdd(route(eth0, "::/0", gateways[1-used], 100, 0)))
+		rule := withPriority(&netlink.Rule{Family: unix.AF_INET6, Table: 100}, 100)
+		turns("a rule", 1-used, func() { must(t, netlink.RuleAdd(rule)) })
+		turns("no rule", used, func() { must(t, netlink.RuleDel(rule)) })
+		turns("no better route", 1-used, func() { must(t, netlink.RouteDel(better)) })
+		turns("the last router ends", -1, func() { announce(1-used, 0) })
 	})
 }
 

@@ -55,6 +55,9 @@ func (h *health) run(ctx context.Context) {
 			w := h.now.Load()
 			switch s := h.engine.Health(); {
 			case s.Suspect && suspect != w.pref64:
+				if !h.isSilent(ctx, w) {
+					continue
+				}
 				suspect = w.pref64
 				h.log.Warn(fmt.Sprintf("PREF64 %v is suspect: packets went through it to %d destinations or more since %s, and nothing came back: "+
 					"if this stays so, its NAT64 does not work, or does not know the way back to us", w.pref64, s.Destinations,
@@ -92,6 +95,11 @@ func (h *health) run(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// isSilent says whether nothing comes back still, after the targets were asked, where there are any.
+func (h *health) isSilent(ctx context.Context, w *watched) bool {
+	return len(w.targets) == 0 || !h.ask(ctx, w) && ctx.Err() == nil && h.engine.Health().Suspect
 }
 
 // ask pings the targets one after the other until one answers.

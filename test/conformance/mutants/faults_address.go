@@ -116,7 +116,7 @@ var dedicatedFaults = []fault{
 	{"CLATON-7-1", tries, `usable: t.State == Seen`, `usable: t.State >= Probing`, "it is used before it is known to work"},
 	{"CLATON-7-1", tries, "		case Duplicate:\n", "		case 99:\n", "somebody else's address is tried again"},
 	{"CLATON-7-1", candidates, `nd: uplink.L2, hold: alone`, `nd: false, hold: alone`, "an address that is made is not checked"},
-	{"CLATON-7-1", candidates, `return ours.Addr() }, nd: nd,`, `return ours.Addr() }, nd: false,`,
+	{"CLATON-7-1", candidates, `return ours.Addr() }, nd: uplink.L2 && ours.IsSingleIP(),`, `return ours.Addr() }, nd: false,`,
 		"one that is configured is not checked"},
 	{"CLATON-7-1", candidates, `nd: uplink.L2, hold: alone`, `nd: true, hold: alone`, "neighbours are asked where there are none"},
 
