@@ -326,3 +326,17 @@ func TestCarries(t *testing.T) {
 		}
 	}
 }
+
+// A host with an explicit mapping, whose address carries none, is heard but for its errors.
+func TestMappedHostIsHeard(t *testing.T) {
+	src := router6.As16()
+	for typ, want := range map[byte]bool{0: true, 3: false, 8: true, 11: false, 12: false} {
+		p := append(udp4(28, 64, false)[:20], typ, 0, 0, 0, 0, 0, 0, 0)
+		if p[9] = 1; isHeard(p, &src) != want {
+			t.Errorf("type %d: not %v", typ, want)
+		}
+	}
+	if !isHeard(udp4(28, 64, false), &src) {
+		t.Error("UDP is not heard")
+	}
+}

@@ -97,12 +97,12 @@ func (h *health) run(ctx context.Context) {
 	}
 }
 
-// isSilent says whether nothing comes back still, after the targets were asked, where there are any.
+// isSilent asks the targets, which takes a while, and says whether nothing came back from them, nor from anybody else meanwhile.
 func (h *health) isSilent(ctx context.Context, w *watched) bool {
-	return len(w.targets) == 0 || !h.ask(ctx, w) && ctx.Err() == nil && h.engine.Health().Suspect
+	return !h.ask(ctx, w) && ctx.Err() == nil && h.engine.Health().Suspect
 }
 
-// ask pings the targets one after the other until one answers.
+// ask pings the targets one after the other until one answers. It is false where there are none.
 func (h *health) ask(ctx context.Context, w *watched) bool {
 	for _, t := range w.targets {
 		wait, done := context.WithTimeout(ctx, targetWait)

@@ -2,6 +2,8 @@ package daemon
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -62,6 +64,50 @@ func TestSuspect(t *testing.T) {
 				r.expect(noLonger)
 			}
 			_ = r.stop()
+		})
+	}
+}
+
+// Where hosts can be asked, it is suspect when none of them answers either.
+func TestSuspectAsksTargets(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		pong bool
+		then func(r *rig) // while they are asked
+		want bool
+	}{
+		{"one answers", true, func(*rig) {}, false},
+		{"none answers", false, func(*rig) {}, true},
+		{"the second answers", false, func(r *rig) { r.lan.set(func(l *fakeLAN) { l.pong = true }) }, false},
+		{"something else came in", false, func(r *rig) {
+			r.tuns.current().in <- udp4("100.64.46.4", "198.51.100.0")
+			r.lan.current().in <- answer(<-r.lan.current().out)
+			<-r.tuns.current().out
+		}, false},
+		{"the end", false, func(r *rig) { r.cancel() }, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				r := startPacket(t, packetTOML+"\nprobe.targets = ['192.0.2.1', '192.0.2.2']", laptop(slaac))
+				r.after(targetPeriod + 2*targetWait) // long before they are asked again
+				r.lan.set(func(l *fakeLAN) { l.pong = c.pong })
+				begin := time.Now()
+				for range 12 { // until a look after ten seconds
+					for n := range byte(3) {
+						r.tuns.current().in <- udp4("100.64.46.4", fmt.Sprintf("198.51.100.%d", n))
+						<-r.lan.current().out
+					}
+					r.after(time.Second)
+				}
+				r.expect()
+				c.then(r)
+				r.after(2 * targetWait)
+				said := slices.DeleteFunc(r.forget(), func(line string) bool { return !strings.Contains(line, "suspect") })
+				if got := len(said) == 1 && isSuspect(said[0], begin); got != c.want || !got && len(said) > 0 {
+					t.Errorf("%q", said)
+				}
+				_ = r.stop()
+			})
 		})
 	}
 }
