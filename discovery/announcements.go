@@ -148,9 +148,9 @@ func (l *link) prune(now time.Time) {
 	l.routers = slices.DeleteFunc(l.routers, func(r router) bool { return !r.end().holds(now) })
 }
 
-// limit drops what is too much, so that no advertisement takes away what other routers have said, default routers above all: a router that is none
-// goes first, and among equals the one that came last. Of prefixes, those of the router go that has most of them; a default router's where the
-// others have but the few that are assured.
+// limit drops what is too much, so that no advertisement drives out what other routers have said, those of default routers above all. Of
+// routers, one that is no default router goes first, and among equals the one that came last. Of prefixes, those of the router that has most go
+// first: of one that is no default router while it has more than assured, then of a default router.
 func (l *link) limit(now time.Time) {
 	for len(l.routers) > maxRouters {
 		i := worst(l.routers, func(r, s router) int {
@@ -180,7 +180,7 @@ func (l *link) end() (t term) {
 	return t
 }
 
-// claim is how good a claim the router has to as many prefixes as it has. The best one never has to yield: it is not for that many.
+// claim is how good a claim the router has to all its prefixes. The best one never yields: where all have it, there are not too many.
 func (r router) claim(now time.Time) int {
 	switch {
 	case len(r.prefixes) <= assured:
@@ -194,7 +194,7 @@ func (r router) claim(now time.Time) int {
 // dropOne drops a prefix that is good for nothing, else the one that was not said for longest: the router says again what it means.
 func (r *router) dropOne(now time.Time) {
 	i := worst(r.prefixes, func(p, q prefix) int {
-		return cmp.Or(cmp.Compare(rank(p.isOfUse(now)), rank(q.isOfUse(now))), cmp.Compare(p.last, q.last), p.end().compare(q.end()))
+		return cmp.Or(cmp.Compare(rank(p.isOfUse(now)), rank(q.isOfUse(now))), cmp.Compare(p.last, q.last))
 	})
 	r.prefixes = slices.Delete(r.prefixes, i, i+1)
 }

@@ -53,7 +53,8 @@ type Options struct {
 	Optimistic bool             // the address may be used while duplicate address detection runs (RFC 4429)
 	Nonce      [6]byte          // random, to tell our own detection from that of others where the link sends it back (RFC 7527)
 
-	// Send takes a whole IPv6 packet and the link-layer address that it is for. Both are valid during the call only.
+	// Send takes a whole IPv6 packet and the link-layer address that it is for. Both are valid during the call only. Where it cannot send
+	// the packet, it calls Unsent.
 	Send func(packet []byte, to net.HardwareAddr)
 }
 
@@ -152,6 +153,14 @@ func (n *Node) SetRouter(addr netip.Addr, hw net.HardwareAddr, now time.Time) ti
 		n.meetRouter(now)
 	}
 	return n.next(now)
+}
+
+// Unsent tells, from within Send, that the packet did not leave. So nobody may have been asked for the address: while the detection runs,
+// at least one more solicitation follows, a second after this one.
+func (n *Node) Unsent() {
+	if n.status == Tentative || n.status == Optimistic {
+		n.detect.left = max(n.detect.left, 1)
+	}
 }
 
 // Status is what may be done with the address now.

@@ -85,6 +85,28 @@ func TestFullBuffer(t *testing.T) {
 	})
 }
 
+// A Write that has waited takes the room that there is, even where that is less than the half of the buffer that the kernel reports.
+func TestFullBufferTakes(t *testing.T) {
+	nstest.Run(t, func(t *testing.T) {
+		near, _ := openPair(t, newLab(t))
+		slow(t, near.index, 10e6/8, 64<<20) // 25 packets in the time of a wait, of some 200 in the buffer
+		must(t, control(near.raw, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 256<<10) }))
+		refused, waits := 0, 0
+		for range 1000 {
+			start := time.Now()
+			if _, err := near.Write([]*frame.Frame{inFrame(udp6(own, away, make([]byte, 952)))}); err != nil {
+				refused++
+			}
+			if time.Since(start) >= fullWait {
+				waits++
+			}
+		}
+		if waits < 8 || refused > waits/2 { // a busy machine may be late
+			t.Errorf("%d refused in %d waits", refused, waits)
+		}
+	})
+}
+
 // Close does not wait for Writes that wait, and ends them.
 func TestCloseWhileFull(t *testing.T) {
 	nstest.Run(t, func(t *testing.T) {

@@ -1,9 +1,9 @@
 // Package link is an interface of the host seen from below: IPv6 packets for addresses that the host itself does not have.
 //
 // The host's own stack knows nothing of these packets, and nothing of the host is changed: no promiscuous mode, no sysctl, no offload is
-// turned off. Super-packets and partial checksums pass through whole, both ways. What is read is what the link's own filter lets in for
-// this host (another host's packets are never looked at), before the host's firewall; what is written passes the link's queueing
-// discipline, but neither routing nor firewall.
+// turned off. Super-packets and partial checksums pass through whole, both ways, where the link can (kernelCuts). What is read is what the
+// filter lets in for this host (another host's packets are never looked at), before the host's firewall; what is written passes the link's
+// queueing discipline, but neither routing nor firewall.
 package link
 
 import (

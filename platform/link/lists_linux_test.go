@@ -20,7 +20,8 @@ const (
 	valid              = unix.VIRTIO_NET_HDR_F_DATA_VALID
 )
 
-// listed is what the kernel gives for a super-packet that it has put together as a list: a virtio header, and an IPv6 packet of n octets behind its header.
+// listed is what the kernel gives for a super-packet that it has put together as a list: a virtio header, and an IPv6 packet of n octets
+// behind its header.
 func listed(flags, kind, proto byte, n int) (h, p []byte) {
 	h = make([]byte, vnet.Len)
 	h[0], h[1] = flags, kind

@@ -48,9 +48,9 @@ func inspect(l platform.Link) (shape, error) {
 // shapeOf is the shape for a link of that kind (ARPHRD).
 //
 // The kernel gives a virtio header to SOCK_RAW only, and takes the first hard_header_len octets that SOCK_RAW writes for the link-layer
-// header. That fits most Ethernet, whose header is ours (kernelCuts finds the rest), and the kinds below, which have none. It does not fit PPP, which says 4 and wants none
-// from us: segmentation would look for the IP header 4 octets too late. There, and wherever that is not known, SOCK_DGRAM leaves the header
-// to the kernel.
+// header. That fits most Ethernet, whose header is ours (kernelCuts finds the rest), and the kinds below, which have none. It does not fit
+// PPP, which says 4 and wants none from us: segmentation would look for the IP header 4 octets too late. There, and wherever that is not
+// known, SOCK_DGRAM leaves the header to the kernel.
 func shapeOf(l platform.Link, kind uint16) (shape, error) {
 	if l.Hardware != "" {
 		own, err := net.ParseMAC(l.Hardware)

@@ -24,6 +24,7 @@ type hop struct {
 	hardware net.HardwareAddr // nil: not known
 	onLink   bool
 	sent     uint64    // packets that had left at the last look
+	used     time.Time // the last look that found more of them than the one before
 	due      time.Time // of the next look; zero: none
 	failure  string    // what was last logged
 }
@@ -60,9 +61,10 @@ func (s *station) follow(now time.Time) {
 		found = nexthop.Hop{}
 		s.complain(err)
 	}
-	sent := s.Sent()
-	inUse := sent != s.hop.sent
-	s.hop.sent = sent
+	if sent := s.Sent(); sent != s.hop.sent {
+		s.hop.sent, s.hop.used = sent, now
+	}
+	inUse := now.Sub(s.hop.used) < hopInUse // a knock may come right behind another look
 	ask := false
 	switch {
 	case err != nil || found.OnLink || !found.Gateway.IsValid():

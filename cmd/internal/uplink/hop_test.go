@@ -73,6 +73,39 @@ func TestStale(t *testing.T) {
 	})
 }
 
+// A knock right behind a look does not make a next hop idle that is in use; what was sent more than a while ago does.
+func TestInUseThoughKnocked(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := ready(t)
+		r.set(func(r *rig) { r.sent++ })
+		stale := nexthop.Hop{Gateway: router, Hardware: routerMAC, State: nexthop.Stale}
+		r.after(26 * time.Second)
+		r.expect("hop", "30s "+look)
+		r.knock(stale)
+		r.knock(stale)
+		r.expect("hop", "30s "+look, "30s hop use fe80::1", "30s "+look, "30s hop use fe80::1")
+		r.after(4 * time.Second)
+		r.knock(stale)
+		r.expect("hop", "34s "+look, "34s hop use fe80::1")
+		r.after(time.Second)
+		r.knock(stale)
+		r.after(time.Minute)
+		r.expect("hop", "35s "+look, "1m5s "+look, "1m35s "+look)
+		r.stop()
+	})
+}
+
+// A better router is taken when it is there, not when the old one is looked at again.
+func TestAnotherRouterWhileIdle(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := ready(t)
+		r.after(3 * time.Second)
+		r.knock(nexthop.Hop{Gateway: router2, Hardware: otherMAC, State: nexthop.Reachable})
+		r.expect("hop via", "7s "+look, "7s via 02:00:00:00:00:99 from 02:00:00:00:00:05")
+		r.stop()
+	})
+}
+
 // While the kernel asks again where the router is, packets go where it was.
 func TestKnownWhileAsked(t *testing.T) {
 	bubble(t, func(t *testing.T) {

@@ -28,9 +28,12 @@ type station struct {
 // holding is one address or prefix that is held.
 type holding struct {
 	policy.Hold
-	node  *node.Node   // nil where nobody asks for it
-	leave func() error // the solicited-node group; nil: not a member
-	next  time.Time    // when node wants to be ticked; zero: not before something happens
+	node *node.Node // nil where nobody asks for it
+	next time.Time  // when node wants to be ticked; zero: not before something happens
+	mute bool       // that nobody could be asked for the address was logged
+
+	leave  func() error // the solicited-node group; nil: not a member
+	rejoin time.Time    // when to try that again; zero: never
 
 	state  policy.TrialState
 	detail string
@@ -39,6 +42,9 @@ type holding struct {
 	again  time.Time          // when to probe once more; zero: never
 	rest   time.Duration      // that was waited for before
 }
+
+// joinAgain is how long it takes until a group is tried again that could not be joined.
+const joinAgain = 30 * time.Second
 
 func newStation(u *Uplink) *station { return &station{Uplink: u, probed: make(chan probe)} }
 
@@ -82,23 +88,42 @@ func (s *station) begin(h *holding, now time.Time) {
 		return
 	}
 	addr := h.Addrs.Addr()
-	leave, err := s.Conn.Join(addr)
-	if err != nil {
+	if err := s.join(h, now); err != nil {
 		s.Log.Warn(fmt.Sprintf("joining the multicast group of %v on %s: neighbours may not find us", addr, s.Link.Name), "error", err)
 	}
-	h.leave = leave
 	var nonce [6]byte
 	rand.Read(nonce[:])
 	h.node = node.New(node.Options{
 		Addr: addr, Hardware: s.hardware, Nonce: nonce, Optimistic: slices.Contains(s.is.Optimistic, addr),
 		Send: func(packet []byte, to net.HardwareAddr) {
 			if err := s.Conn.SendND(packet, to, s.hardware); err != nil {
-				s.Log.Debug("sending neighbour discovery on "+s.Link.Name, "error", err)
+				s.notSent(h, err)
 			}
 		},
 	})
 	h.node.SetRouter(s.hop.gateway, s.hop.hardware, now)
 	h.next = h.node.Tick(now)
+}
+
+// join joins the solicited-node group of an address, or sees to it that this is tried again.
+func (s *station) join(h *holding, now time.Time) (err error) {
+	h.rejoin = time.Time{}
+	if h.leave, err = s.Conn.Join(h.Addrs.Addr()); err != nil {
+		h.rejoin = now.Add(joinAgain)
+	}
+	return err
+}
+
+// notSent takes in that a packet of the node's could not be sent. An address that nobody was asked for is not known to be free.
+func (s *station) notSent(h *holding, err error) {
+	h.node.Unsent()
+	switch {
+	case h.node.Status() == node.Ready:
+		s.Log.Debug("sending neighbour discovery on "+s.Link.Name, "error", err)
+	case !h.mute:
+		h.mute = true
+		s.Log.Warn(fmt.Sprintf("asking whether somebody has %v on %s: it is tried each second", h.Addrs.Addr(), s.Link.Name), "error", err)
+	}
 }
 
 // drop stops to hold an address.
@@ -152,6 +177,9 @@ func (s *station) tick(ctx context.Context, now time.Time) {
 		if !h.next.IsZero() && !now.Before(h.next) {
 			h.next = h.node.Tick(now)
 		}
+		if !h.rejoin.IsZero() && !now.Before(h.rejoin) && s.join(h, now) == nil {
+			s.Log.Info(fmt.Sprintf("joined the multicast group of %v on %s", h.Addrs.Addr(), s.Link.Name))
+		}
 		s.advance(ctx, h, now)
 	}
 	if s.hop.isDue(now) {
@@ -195,7 +223,7 @@ func (s *station) advance(ctx context.Context, h *holding, now time.Time) {
 func (s *station) untilNext(now time.Time) time.Duration {
 	next := s.hop.due
 	for _, h := range s.held {
-		for _, t := range []time.Time{h.next, h.again} {
+		for _, t := range []time.Time{h.next, h.rejoin, h.again} {
 			if !t.IsZero() && (next.IsZero() || t.Before(next)) {
 				next = t
 			}

@@ -2,7 +2,6 @@ package uplink
 
 import (
 	"context"
-	"errors"
 	"net/netip"
 	"strings"
 	"testing"
@@ -277,36 +276,5 @@ func TestLinkWithoutNeighbours(t *testing.T) {
 			"3s trials 2001:db8:1::46 silent: "+unseen,
 			"1m27s trials 2001:db8:1::46 seen")
 		r.stop()
-	})
-}
-
-var errBroken = errors.New("broken")
-
-// What fails at a neighbour's is said, and what can go on goes on.
-func TestLinkRefuses(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		r := start(t, func(r *rig) {
-			for _, what := range strings.Fields("accept join send") {
-				r.fail[what] = errBroken
-			}
-		})
-		r.after(1500 * time.Millisecond)
-		r.expect("log trials",
-			"0s log WARN listening for our addresses on eth0 error=broken",
-			"0s log WARN joining the multicast group of 2001:db8:1::46 on eth0: neighbours may not find us error=broken",
-			"0s log DEBUG sending neighbour discovery on eth0 error=broken",
-			"0s log DEBUG next hop on eth0 is fe80::1 (02:00:00:00:00:a1)",
-			"0s trials 2001:db8:1::46 checking",
-			"1s log DEBUG sending neighbour discovery on eth0 error=broken",
-			"1s log DEBUG sending neighbour discovery on eth0 error=broken",
-			"1s trials 2001:db8:1::46 probing",
-			"1s trials 2001:db8:1::46 seen")
-		r.stop()
-	})
-	bubble(t, func(t *testing.T) {
-		r := start(t, func(r *rig) { r.fail["leave"] = errBroken })
-		r.expect("")
-		r.stop()
-		r.expect("log", "0s log DEBUG leaving a multicast group on eth0 error=broken")
 	})
 }

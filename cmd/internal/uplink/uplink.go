@@ -38,7 +38,7 @@ type Options struct {
 	Link       platform.Link
 	Conn       Conn
 	Neighbours Neighbours
-	Watch      func(ctx context.Context, link int, knock func()) error // knocks when neighbours of the link change
+	Watch      func(ctx context.Context, link int, knock func()) error // knocks when what Neighbours say may have changed
 
 	// Echo sends an ICMPv6 echo request with hop limit 1, and says what answered.
 	Echo func(ctx context.Context, source, target netip.Addr) (answer string, err error)
@@ -92,7 +92,7 @@ type neighbourMessage struct {
 	from   net.HardwareAddr
 }
 
-// Run holds what is wanted until ctx ends, which is no error, or until the link cannot be read or its neighbours cannot be watched any more. It
+// Run holds what is wanted until ctx ends, which is no error, or until the link cannot be read or its next hop cannot be watched any more. It
 // does not close Conn, and does not wait for a ReadND under way, which ends when somebody does.
 func (u *Uplink) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)

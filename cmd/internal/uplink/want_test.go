@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -79,6 +80,15 @@ func TestLinkLayerAddressChanges(t *testing.T) {
 			"4s nd 2001:db8:1::46 asks for fe80::1, to 02:00:00:00:00:a1 from 02:00:00:00:00:06")
 		r.stop()
 	})
+	// The same, told again or spelled otherwise, is none.
+	bubble(t, func(t *testing.T) {
+		r := ready(t)
+		r.rewant(func(w *Want) { w.Link.Hardware = strings.ReplaceAll(w.Link.Hardware, ":", "-") })
+		r.rewant(func(w *Want) { w.Link.MTU = 1280 })
+		r.after(time.Second)
+		r.expect("via nd hop trials log")
+		r.stop()
+	})
 	// While the address is being checked, that begins anew.
 	bubble(t, func(t *testing.T) {
 		r := start(t)
@@ -137,7 +147,7 @@ func TestRunFails(t *testing.T) {
 			spoil func(*rig)
 		}{
 			{"the link", func(r *rig) { r.broken <- errBroken }},
-			{"watching neighbours", func(r *rig) { r.blinded <- errBroken }},
+			{"watching the next hop", func(r *rig) { r.blinded <- errBroken }},
 		} {
 			t.Run(tt.name+" after "+moment.String(), func(t *testing.T) {
 				bubble(t, func(t *testing.T) {
