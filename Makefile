@@ -9,7 +9,7 @@ LDFLAGS  = -s -w -X uclat/cmd/internal/cli.version=$(VERSION)
 
 SYSTEMS  = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 UNIT     = $$($(GO) list ./... | grep -v -e uclat/test/e2e -e uclat/test/differential)
-FUZZ     = 10s
+FUZZ     = 5s
 
 .PHONY: build demo check test e2e peers format cross lint unit conformance covered mutants fuzz bench throughput clean
 
