@@ -19,14 +19,19 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Port is one queue of a device. One goroutine reads it, any number write it.
-type Port interface {
-	// Read waits for at least one packet, takes what else already waits, and returns how many of fs it filled: each a packet with
-	// frame.Headroom before it. The frames are valid until the next Read.
-	Read(fs []*frame.Frame) (int, error)
+// Writer is a way out. Any number of goroutines write it.
+type Writer interface {
 	// Write sends fs in order. On error fs[n] is the one refused, and the caller goes on at n+1. It is a clat.TooBig where fs[n]
 	// is longer than the device or the route takes, and clat.ErrNextHop where it is not known to whom on the link it goes.
 	Write(fs []*frame.Frame) (n int, err error)
+}
+
+// Port is one queue of a device, to be read by one goroutine.
+type Port interface {
+	Writer
+	// Read waits for at least one packet, takes what else already waits, and returns how many of fs it filled: each a packet with
+	// frame.Headroom before it. The frames are valid until the next Read.
+	Read(fs []*frame.Frame) (int, error)
 	// Batch is the most that one Read fills.
 	Batch() int
 	// Close makes Read and Write return os.ErrClosed.
@@ -35,7 +40,10 @@ type Port interface {
 
 // Lane is what one worker serves: one queue that is read and two that are written. A frame leaves by its IP version, and that is all
 // the routing there is. On path kernel all three are one TUN queue.
-type Lane struct{ In, V6, V4 Port }
+type Lane struct {
+	In     Port
+	V6, V4 Writer
+}
 
 // ICMP errors of our own: so many a second and so many at once (RFC 4443, 2.4 (f)), over all workers. As many again may say that a packet
 // is too big, so that whoever provokes others does not turn path MTU discovery off.

@@ -11,7 +11,7 @@ import (
 	"uclat/clat/frame"
 )
 
-var _ Port = (*Gate)(nil)
+var _ Writer = (*Gate)(nil)
 
 func TestGate(t *testing.T) {
 	errFull := errors.New("full")
@@ -34,7 +34,6 @@ func TestGate(t *testing.T) {
 		{"the zero value", func(*Gate, *queue) {}, 0, clat.ErrNextHop},
 		{"open", func(g *Gate, q *queue) { g.Open(q) }, 3, nil},
 		{"shut again", func(g *Gate, q *queue) { g.Open(q); g.Shut() }, 0, clat.ErrNextHop},
-		{"closed", func(g *Gate, q *queue) { g.Open(q); _ = g.Close() }, 0, clat.ErrNextHop},
 		{"open again", func(g *Gate, q *queue) { g.Open(newQueue()); g.Shut(); g.Open(q) }, 3, nil},
 		{"to another", func(g *Gate, q *queue) { g.Open(newQueue()); g.Open(q) }, 3, nil},
 		{"the queue is closed", func(g *Gate, q *queue) { q.refuse = closed; g.Open(q) }, 0, clat.ErrNextHop},
@@ -49,9 +48,6 @@ func TestGate(t *testing.T) {
 		}
 		if len(q.out) != tt.n {
 			t.Errorf("%s: %d frames arrived, want %d", tt.name, len(q.out), tt.n)
-		}
-		if n, err := g.Read(make([]*frame.Frame, 1)); n != 0 || err == nil || g.Batch() != 0 {
-			t.Errorf("%s: it was read: %d, %v, batches of %d", tt.name, n, err, g.Batch())
 		}
 	}
 }

@@ -26,7 +26,7 @@ const (
 type Probe struct {
 	Source, Target netip.Addr // of IPv6
 	HopLimit       uint8      // 1 to 255
-	Port           Port       // it is written to this queue directly
+	Port           Writer     // it is written here directly
 }
 
 // Answer is what came back.

@@ -22,7 +22,6 @@ type Worker struct {
 	take     func(n int) *frame.Frame // scratch.Take
 	counters clat.Counters
 	signs    signs
-	opens    inbound.Opening // what the packet at hand opens, where there is a filter and it goes out
 }
 
 // NewWorker returns a Worker whose counters are part of the engine's.
@@ -84,7 +83,7 @@ func (w *Worker) send(l Lane, v6, v4 []*frame.Frame) error {
 
 // write sends frames that went d, and counts those that the device refused. It returns what is to be said to the senders of those that were
 // too big, and an error only when the device is gone.
-func (w *Worker) write(p Port, fs []*frame.Frame, d clat.Direction) (replies []*frame.Frame, _ error) {
+func (w *Worker) write(p Writer, fs []*frame.Frame, d clat.Direction) (replies []*frame.Frame, _ error) {
 	for len(fs) > 0 {
 		n, err := p.Write(fs)
 		switch {
@@ -144,8 +143,9 @@ func (w *Worker) Process(in, v6, v4 []*frame.Frame) (int, []*frame.Frame, []*fra
 			}
 			from = [16]byte(f.Bytes()[8:])
 		}
+		var opens inbound.Opening // what a packet that goes out opens
 		if filter != nil && d == clat.To6 {
-			w.opens = inbound.Opens(f.Bytes())
+			opens = inbound.Opens(f.Bytes())
 		}
 		size := f.Len()
 		r := t.Translate(f, w.scratch)
@@ -161,7 +161,7 @@ func (w *Worker) Process(in, v6, v4 []*frame.Frame) (int, []*frame.Frame, []*fra
 			size = f.Len()
 			r = t.Translate(f, w.scratch)
 		}
-		if filter != nil && r.Verdict == siit.Forward && !w.admits(filter, d, r.Out) {
+		if filter != nil && r.Verdict == siit.Forward && !admits(filter, d, opens, r.Out) {
 			r = siit.Result{Reason: clat.DropInbound}
 		}
 		switch r.Verdict {
@@ -202,9 +202,9 @@ func (w *Worker) Process(in, v6, v4 []*frame.Frame) (int, []*frame.Frame, []*fra
 
 // admits asks filter for what became of a packet that came in, and notes what one that goes out opens, now that it is known to leave. Of what
 // becomes several fragments, none is worth anything without the others.
-func (w *Worker) admits(filter *inbound.Filter, d clat.Direction, out []*frame.Frame) bool {
+func admits(filter *inbound.Filter, d clat.Direction, opens inbound.Opening, out []*frame.Frame) bool {
 	if d == clat.To6 {
-		filter.Open(w.opens)
+		filter.Open(opens)
 		return true
 	}
 	for _, f := range out {

@@ -10,7 +10,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"uclat/platform/hostnet/durable"
+	"uclat/platform/durable"
 )
 
 // blackholes are routes of the type blackhole in the main table, which silence the kernel about packets to addresses of ours that it does

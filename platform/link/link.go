@@ -27,19 +27,3 @@ type Options struct {
 	Link platform.Link // as it is now. Other link-layer addresses (Via), names, MTUs, and going down and up again do no harm later
 	Log  *slog.Logger  // nil: nothing is logged
 }
-
-// openError is a failure of Open: one line for people, and the sentinel for programs.
-type openError struct {
-	line  string
-	kind  error
-	cause error // nil where the kernel was not asked
-}
-
-func (e *openError) Error() string { return e.line }
-
-func (e *openError) Unwrap() []error {
-	if e.cause == nil {
-		return []error{e.kind}
-	}
-	return []error{e.kind, e.cause}
-}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"uclat/platform"
+	"uclat/platform/internal/fault"
 )
 
 // buffers is the size in octets of the data socket's buffers, which the kernel doubles for its own needs. A super-packet takes some 70 KB:
@@ -144,7 +145,7 @@ func htons(n uint16) uint16 {
 func explain(name, step string, err error) error {
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
-		return &openError{kind: ErrPermission, cause: err, line: fmt.Sprintf("packet socket on %s: %s: %v: run as root, or give the program "+
+		return &fault.Error{Kind: ErrPermission, Cause: err, Line: fmt.Sprintf("packet socket on %s: %s: %v: run as root, or give the program "+
 			"CAP_NET_RAW and CAP_NET_ADMIN (in a container: --cap-add=NET_RAW --cap-add=NET_ADMIN)", name, step, err)}
 	case errors.Is(err, unix.EAFNOSUPPORT), errors.Is(err, unix.EPROTONOSUPPORT):
 		return unsuited(name, "this kernel has no packet sockets (modprobe af_packet)", err)
@@ -158,5 +159,5 @@ func unsuited(name, why string, err error) error {
 	if err != nil {
 		line += ": " + err.Error()
 	}
-	return &openError{kind: ErrUnsuited, cause: err, line: line + `: set path = "kernel"`}
+	return &fault.Error{Kind: ErrUnsuited, Cause: err, Line: line + `: set path = "kernel"`}
 }

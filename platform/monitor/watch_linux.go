@@ -2,12 +2,10 @@ package monitor
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"time"
 
-	nl "github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"uclat/platform/internal/rtnl"
 )
 
 // groups are what the kernel tells of links, addresses, routes and rules. IFINFO is about the IPv6 side of a link, NETCONF about forwarding.
@@ -29,28 +27,5 @@ var groups = [...]uint32{
 //
 // It returns nil when ctx ends, and an error where the kernel no longer tells.
 func (m *Monitor) Watch(ctx context.Context, knock func()) error {
-	conn, err := nl.Dial(unix.NETLINK_ROUTE, nil)
-	if err != nil {
-		return fmt.Errorf("watch the network: open a netlink socket: %w", err)
-	}
-	defer conn.Close()
-	for _, g := range groups {
-		if err := conn.JoinGroup(g); err != nil {
-			return fmt.Errorf("watch the network: join netlink group %d: %w", g, err)
-		}
-	}
-	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) }) // a deadline in the past ends Receive
-	defer stop()
-	knock()
-	for {
-		_, err := conn.Receive()
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, unix.ENOBUFS): // messages were lost: something changed
-		case err != nil:
-			return fmt.Errorf("watch the network: receive from netlink: %w", err)
-		}
-		knock()
-	}
+	return rtnl.Watch(ctx, "watch the network", groups[:], nil, knock)
 }

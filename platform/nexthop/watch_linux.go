@@ -2,13 +2,11 @@ package nexthop
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"slices"
-	"time"
 
 	nl "github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"uclat/platform/internal/rtnl"
 )
 
 // groups are what a Hop is made of: a router that ends, or a better one, need not change any neighbour.
@@ -19,32 +17,7 @@ var groups = [...]uint32{unix.RTNLGRP_NEIGH, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLG
 //
 // It returns nil when ctx ends, and an error where the kernel no longer tells.
 func Watch(ctx context.Context, link int, knock func()) error {
-	conn, err := nl.Dial(unix.NETLINK_ROUTE, nil)
-	if err != nil {
-		return fmt.Errorf("watch the next hop: open a netlink socket: %w", err)
-	}
-	defer conn.Close()
-	for _, g := range groups {
-		if err := conn.JoinGroup(g); err != nil {
-			return fmt.Errorf("watch the next hop: join netlink group %d: %w", g, err)
-		}
-	}
-	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) }) // a deadline in the past ends Receive
-	defer stop()
-	knock()
-	for {
-		messages, err := conn.Receive()
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, unix.ENOBUFS): // messages were lost: something changed
-		case err != nil:
-			return fmt.Errorf("watch the next hop: receive from netlink: %w", err)
-		case !slices.ContainsFunc(messages, func(m nl.Message) bool { return matters(m, link) }):
-			continue
-		}
-		knock()
-	}
+	return rtnl.Watch(ctx, "watch the next hop", groups[:], func(m nl.Message) bool { return matters(m, link) }, knock)
 }
 
 // matters says whether a Hop by the link may be another one after this change. Routes of all links count: one with several next hops has its links

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/tun"
 
+	"uclat/platform/internal/fault"
 	"uclat/platform/internal/vnet"
 )
 
@@ -151,5 +152,5 @@ func explain(name, step string, err error) error {
 	default:
 		return fmt.Errorf("TUN device %s: %s: %w", name, step, err)
 	}
-	return &openError{kind: kind, cause: err, line: fmt.Sprintf("TUN device %s: %s: %v: %s", name, step, err, advice)}
+	return &fault.Error{Kind: kind, Cause: err, Line: fmt.Sprintf("TUN device %s: %s: %v: %s", name, step, err, advice)}
 }

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"strings"
 	"unicode"
+
+	"uclat/platform/internal/fault"
 )
 
 // What Open fails with. They are faults of the caller or of the machine's set-up that waiting does not mend.
@@ -34,22 +36,6 @@ const (
 // maxName is the most octets of an interface's name (IFNAMSIZ less its closing zero).
 const maxName = 15
 
-// openError is a failure of Open: one line for people, and the sentinel for programs.
-type openError struct {
-	line  string
-	kind  error
-	cause error // nil where the kernel was not asked
-}
-
-func (e *openError) Error() string { return e.line }
-
-func (e *openError) Unwrap() []error {
-	if e.cause == nil {
-		return []error{e.kind}
-	}
-	return []error{e.kind, e.cause}
-}
-
 // checkName says whether the kernel would take the name as it is (net/core/dev.c, dev_valid_name), and refuses "%", with which it
 // would choose another.
 func checkName(name string) error {
@@ -68,5 +54,5 @@ func checkName(name string) error {
 	default:
 		return nil
 	}
-	return &openError{kind: ErrName, line: fmt.Sprintf("TUN device %q: the name %s: choose another, such as clat0", name, why)}
+	return &fault.Error{Kind: ErrName, Line: fmt.Sprintf("TUN device %q: the name %s: choose another, such as clat0", name, why)}
 }

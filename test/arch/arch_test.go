@@ -38,13 +38,15 @@ var may = map[string][]string{
 	"discovery/ra":  {"discovery", "platform"},
 
 	"platform":                 {},
-	"platform/hostnet":         {"platform", "clat", "clat/frame", "platform/hostnet/durable", "platform/internal/..."},
-	"platform/hostnet/durable": {},
+	"platform/durable":         {},
+	"platform/hostnet":         {"platform", "clat", "clat/frame", "platform/durable", "platform/internal/..."},
 	"platform/link":            {"platform", "clat", "clat/checksum", "clat/frame", "clat/segment", "platform/internal/..."},
 	"platform/monitor":         {"platform", "clat", "clat/frame", "platform/internal/..."},
 	"platform/nexthop":         {"platform", "clat", "clat/frame", "platform/internal/..."},
 	"platform/resolver":        {"platform", "clat", "clat/frame", "platform/internal/..."},
 	"platform/tundev":          {"platform", "clat", "clat/frame", "clat/segment", "platform/internal/..."},
+	"platform/internal/fault":  {},
+	"platform/internal/rtnl":   {},
 	"platform/internal/vnet":   {"clat/frame"},
 	"platform/internal/nstest": {"platform"},
 

@@ -149,7 +149,7 @@ type daemon struct {
 
 	mu      sync.Mutex
 	mailbox []discovery.Observation
-	routes  []discovery.Advertisement // as they came in
+	said    []discovery.Advertisement // by routers, as they came in
 	knocked chan struct{}
 	tried   chan struct{} // an address of ours has come further
 

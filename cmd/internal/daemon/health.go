@@ -34,8 +34,8 @@ type health struct {
 // watched is what is to be seen to now.
 type watched struct {
 	pref64  pref64.Prefix
-	source  netip.Addr    // of what is sent to targets,
-	port    datapath.Port // where it is written
+	source  netip.Addr      // of what is sent to targets,
+	port    datapath.Writer // where it is written
 	targets []netip.Addr
 }
 

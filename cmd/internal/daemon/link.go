@@ -90,10 +90,10 @@ func (d *daemon) optimistic(hold []policy.Hold) (known []netip.Addr) {
 	return known
 }
 
-// probed is the address behind the PREF64 that the echo requests with hop limit 1 are for: the dummy address of RFC 7600, which no host has
-// and nobody answers for. What the first router does with them is what is of interest.
+// probed is the address behind the PREF64 that the echo requests with hop limit 1 are for: 192.0.0.9, the anycast address of the Port
+// Control Protocol (RFC 7723). It is globally reachable, so that no NAT64 has to refuse it, and with that hop limit nobody is asked there.
 func probed(plan policy.Plan) netip.Addr {
-	return netip.AddrFrom16(plan.PREF64[0].Embed([4]byte{192, 0, 0, 8 + 1}))
+	return netip.AddrFrom16(plan.PREF64[0].Embed([4]byte{192, 0, 0, 9}))
 }
 
 func (d *daemon) openLink(on platform.Link) error {

@@ -308,24 +308,19 @@ func (p *path) counters() (attrs []any) {
 			}
 		}
 	}
-	devices := []struct {
-		name string
-		lost func() (read, written uint64)
-	}{{"device", p.tun.Lost}}
-	if p.link != nil {
-		devices = append(devices, struct {
-			name string
-			lost func() (read, written uint64)
-		}{"link", p.link.conn.Lost})
-	}
-	for _, x := range devices {
-		read, written := x.lost()
+	lost := func(device string, read, written uint64) {
 		if read > 0 {
-			attrs = append(attrs, x.name+"-lost-read", read)
+			attrs = append(attrs, device+"-lost-read", read)
 		}
 		if written > 0 {
-			attrs = append(attrs, x.name+"-lost-written", written)
+			attrs = append(attrs, device+"-lost-written", written)
 		}
+	}
+	read, written := p.tun.Lost()
+	lost("device", read, written)
+	if p.link != nil {
+		read, written = p.link.conn.Lost()
+		lost("link", read, written)
 	}
 	return attrs
 }

@@ -70,8 +70,8 @@ func hasDefaultRoute6(host platform.Snapshot, link int) bool {
 func (d *daemon) advertised(a discovery.Advertisement) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if len(d.routes) < maxAdvertisements {
-		d.routes = append(d.routes, a)
+	if len(d.said) < maxAdvertisements {
+		d.said = append(d.said, a)
 	}
 	d.changed()
 }
@@ -83,7 +83,7 @@ const maxAdvertisements = 64
 func (d *daemon) advertisements() []discovery.Advertisement {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	said := d.routes
-	d.routes = nil
+	said := d.said
+	d.said = nil
 	return said
 }

@@ -12,7 +12,7 @@ import (
 	"slices"
 	"time"
 
-	"uclat/platform/hostnet/durable"
+	"uclat/platform/durable"
 )
 
 const (

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 
-	"uclat/platform/hostnet/durable"
+	"uclat/platform/durable"
 )
 
 // Lock makes the folder this process's until release is called, or the process ends. Two that share one would take the same address, and

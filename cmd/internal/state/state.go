@@ -18,7 +18,7 @@ import (
 	"strings"
 	"time"
 
-	"uclat/platform/hostnet/durable"
+	"uclat/platform/durable"
 )
 
 // ErrVolatile is what Open returns where the folder cannot be written: what is remembered ends with the process.

@@ -1,0 +1,2 @@
+// Package rtnl is what the packages of platform share of rtnetlink(7).
+package rtnl
