@@ -12,14 +12,6 @@ import (
 // Infinity is the lifetime of a prefix that has no end (RFC 4861, 4.6.2).
 const Infinity = math.MaxUint32 * time.Second
 
-// What is kept at most. A link has far fewer of either; whoever forges Router Advertisements must not make this grow, nor drive others out.
-const (
-	maxLinks    = 64
-	maxRouters  = 8  // of a link
-	maxPrefixes = 32 // of a link
-	assured     = 2  // prefixes that a router keeps which is no default router, however many those have
-)
-
 // shortest is what an unauthenticated advertisement can shorten the lifetime of an address to (RFC 4862, 5.5.3 e).
 const shortest = 2 * time.Hour
 
@@ -41,21 +33,6 @@ func (h Heard) String() string {
 // must not mix times that carry a monotonic reading with times that do not. The zero value is empty and ready.
 type Announcements struct {
 	links map[int]*link
-}
-
-// link is one link, with its routers in the order of their addresses.
-type link struct {
-	heard   Heard
-	routers []router
-	count   uint64 // of the advertisements so far
-}
-
-// router is one router, with its prefixes in order.
-type router struct {
-	addr     netip.Addr
-	first    uint64 // advertisement of the link that it came with
-	lifetime term   // as a default router
-	prefixes []prefix
 }
 
 // prefix is what one router says of one prefix. The flags are facts of their own, each with an end of its own: an advertisement with L=0
@@ -88,7 +65,7 @@ func (a *Announcements) Observe(now time.Time, ad Advertisement) {
 		l.router(ad.Router).observe(now, l.count, ad)
 		l.prune(now)
 		l.limit(now)
-	case len(l.routers) == 0:
+	case !l.end().holds(now):
 		l.heard = Silent
 	}
 	if len(a.links) > maxLinks {
@@ -108,9 +85,7 @@ func (a *Announcements) Valid(now time.Time) (known []Announced, next time.Time)
 					continue
 				}
 				for _, t := range []term{p.end(), p.onLink, p.autonomous, p.preferred} {
-					if t.holds(now) && !t.until.IsZero() && (next.IsZero() || t.until.Before(next)) {
-						next = t.until
-					}
+					next = t.next(now, next)
 				}
 				known = append(known, p.announced(now, index, r.addr))
 			}
@@ -129,99 +104,6 @@ func (a *Announcements) Heard(link int) Heard {
 
 // Forget drops all that was said on a link: it went down, or away, or leads to another network now.
 func (a *Announcements) Forget(link int) { delete(a.links, link) }
-
-// router is the one with that address, which is added where it is new.
-func (l *link) router(addr netip.Addr) *router {
-	i, known := slices.BinarySearchFunc(l.routers, addr, func(r router, addr netip.Addr) int { return r.addr.Compare(addr) })
-	if !known {
-		l.routers = slices.Insert(l.routers, i, router{addr: addr, first: l.count})
-	}
-	return &l.routers[i]
-}
-
-// prune drops what does not hold.
-func (l *link) prune(now time.Time) {
-	for i := range l.routers {
-		r := &l.routers[i]
-		r.prefixes = slices.DeleteFunc(r.prefixes, func(p prefix) bool { return !p.end().holds(now) })
-	}
-	l.routers = slices.DeleteFunc(l.routers, func(r router) bool { return !r.end().holds(now) })
-}
-
-// limit drops what is too much, so that no advertisement drives out what other routers have said, those of default routers above all. Of
-// routers, one that is no default router goes first, and among equals the one that came last. Of prefixes, those of the router that has most go
-// first: of one that is no default router while it has more than assured, then of a default router.
-func (l *link) limit(now time.Time) {
-	for len(l.routers) > maxRouters {
-		i := worst(l.routers, func(r, s router) int {
-			return cmp.Or(cmp.Compare(rank(r.lifetime.holds(now)), rank(s.lifetime.holds(now))), cmp.Compare(s.first, r.first))
-		})
-		l.routers = slices.Delete(l.routers, i, i+1)
-	}
-	for l.prefixes() > maxPrefixes {
-		l.routers[worst(l.routers, func(r, s router) int {
-			return cmp.Or(cmp.Compare(r.claim(now), s.claim(now)), cmp.Compare(len(s.prefixes), len(r.prefixes)), cmp.Compare(s.first, r.first))
-		})].dropOne(now)
-	}
-}
-
-// prefixes is how many there are.
-func (l *link) prefixes() (n int) {
-	for _, r := range l.routers {
-		n += len(r.prefixes)
-	}
-	return n
-}
-
-func (l *link) end() (t term) {
-	for _, r := range l.routers {
-		t = later(t, r.end())
-	}
-	return t
-}
-
-// claim is how good a claim the router has to all its prefixes. The best one never yields: where all have it, there are not too many.
-func (r router) claim(now time.Time) int {
-	switch {
-	case len(r.prefixes) <= assured:
-		return 2
-	case r.lifetime.holds(now):
-		return 1
-	}
-	return 0
-}
-
-// dropOne drops a prefix that is good for nothing, else the one that was not said for longest: the router says again what it means.
-func (r *router) dropOne(now time.Time) {
-	i := worst(r.prefixes, func(p, q prefix) int {
-		return cmp.Or(cmp.Compare(rank(p.isOfUse(now)), rank(q.isOfUse(now))), cmp.Compare(p.last, q.last))
-	})
-	r.prefixes = slices.Delete(r.prefixes, i, i+1)
-}
-
-func (r *router) observe(now time.Time, count uint64, ad Advertisement) {
-	r.lifetime = lasting(now, ad.Lifetime)
-	for _, i := range ad.Prefixes[:min(len(ad.Prefixes), maxPrefixes)] {
-		net := i.Prefix.Masked()
-		if !net.IsValid() || net.Addr().IsLinkLocalUnicast() || net.Addr().IsMulticast() || i.Preferred > i.Valid {
-			continue
-		}
-		at, known := slices.BinarySearchFunc(r.prefixes, net, func(p prefix, net netip.Prefix) int { return p.Compare(net) })
-		if !known {
-			r.prefixes = slices.Insert(r.prefixes, at, prefix{Prefix: net})
-		}
-		r.prefixes[at].observe(now, i)
-		r.prefixes[at].last = count
-	}
-}
-
-func (r router) end() term {
-	t := r.lifetime
-	for _, p := range r.prefixes {
-		t = later(t, p.end())
-	}
-	return t
-}
 
 func (p *prefix) observe(now time.Time, i PrefixInfo) {
 	valid := lasting(now, i.Valid)
@@ -280,6 +162,14 @@ func lasting(now time.Time, lifetime time.Duration) term {
 
 func (t term) holds(now time.Time) bool { return t.known && (t.until.IsZero() || now.Before(t.until)) }
 
+// next is the term's end, if that is to come before another time (zero: never).
+func (t term) next(now, other time.Time) time.Time {
+	if t.holds(now) && !t.until.IsZero() && (other.IsZero() || t.until.Before(other)) {
+		return t.until
+	}
+	return other
+}
+
 // renewed is the term of an address after an advertisement with another one, which anybody on the link could have forged: it is not made
 // shorter than two hours, and what is shorter than that already is not shortened (RFC 4862, 5.5.3 e).
 func (t term) renewed(now time.Time, said term) term {
@@ -316,14 +206,4 @@ func later(t, u term) term {
 		return u
 	}
 	return t
-}
-
-// worst is the index of the first of the least.
-func worst[T any](all []T, compare func(a, b T) int) (least int) {
-	for i := range all {
-		if compare(all[i], all[least]) < 0 {
-			least = i
-		}
-	}
-	return least
 }

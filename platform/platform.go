@@ -26,6 +26,14 @@ type Link struct {
 	Up    bool // administratively up and with carrier
 	L2    bool // has link-layer addresses, so that neighbours must be resolved
 
+	// Ups is how often it has got carrier: one that is different from before tells of a loss that was too short to be seen. 0: not known.
+	Ups int
+
+	Loopback bool
+
+	// Port says that it is a port of a bridge or the like: what comes in there is for that.
+	Port bool
+
 	// Hardware is its link-layer address where that is Ethernet's (Wi-Fi too): six octets, as in net.HardwareAddr.String. Else empty.
 	Hardware string
 }
@@ -48,6 +56,16 @@ type Route struct {
 	Metric int
 	MTU    int  // octets; 0: the interface's
 	FromRA bool // the kernel learned it from a Router Advertisement
+
+	// Src is the source that the host's own packets get which have none yet; invalid: as the system chooses.
+	Src netip.Addr
+}
+
+// Neighbour is the link-layer address that the host knows of a neighbour.
+type Neighbour struct {
+	Link     int // index
+	Addr     netip.Addr
+	Hardware string // as in net.HardwareAddr.String
 }
 
 // Route4 is where some IPv4 addresses are, as seen from the host.
@@ -67,6 +85,9 @@ type Snapshot struct {
 
 	// IPv6 default routes of other tables than main. Rules may lead there, or not.
 	OtherRoutes []Route
+
+	// The next hops of IPv6 default routes of any table whose link-layer address is known, in order.
+	Neighbours []Neighbour
 
 	// Where the host reaches IPv4: unicast and local routes of all tables, but for default routes (also in halves), in order.
 	Routes4 []Route4

@@ -178,9 +178,25 @@ var atOdds = []struct{ text, want string }{
 	{"translate.icmp-errors = false\ntranslate.icmpv6-prohibited = true",
 		"2: translate.icmpv6-prohibited: true: does not go with translate.icmp-errors false (u.toml:1): without ICMP errors there is no such answer"},
 	{"pref64.sources = []",
-		`1: pref64.sources: is empty, so that no NAT64 prefix can be found: write at least one of "configured", "dns"`},
+		`1: pref64.sources: is empty, so that no NAT64 prefix can be found: write at least one of "configured", "ra", "dns"`},
 	{"pref64.sources = ['configured']",
-		`1: pref64.sources: has nothing but "configured", and pref64.prefixes is empty: write a prefix there, or add "dns" here`},
+		`1: pref64.sources: has nothing but "configured", and pref64.prefixes is empty: write a prefix there, or add "ra" or "dns" here`},
+	{"pref64.sources = ['RA', 'dns:eth0', 'ra']", `
+1: pref64.sources: "RA": is not one of configured, ra, dns, ra:INTERFACE
+1: pref64.sources: "dns:eth0": is not one of configured, ra, dns, ra:INTERFACE`},
+	{"pref64.sources = ['ra', 'ra:eth0', 'dns', 'ra', 'ra:eth0']", `
+1: pref64.sources: "ra": is there twice
+1: pref64.sources: "ra:eth0": is there twice`},
+	{"pref64.sources = ['ra:', 'ra:a/b', 'ra:sixteen-octets-x']", `
+1: pref64.sources: "ra:": what stands behind ra: is no interface name: 1 to 15 octets
+1: pref64.sources: "ra:a/b": what stands behind ra: is no interface name: no space and none of / : %
+1: pref64.sources: "ra:sixteen-octets-x": what stands behind ra: is no interface name: 1 to 15 octets`},
+	{"pref64.sources = ['ra:eth0', 'ra']\npref64.prefixes = ['64:ff9b::/96']",
+		`2: pref64.prefixes: "64:ff9b::/96": does not go with pref64.sources "ra:eth0" (u.toml:1): ` +
+			`without "configured" among the sources it is not used`},
+	{"interface.ipv4 = ''\npref64.sources = ['ra']\nmap = [{ipv4 = '192.0.2.1', ipv6 = '2001:db8::1'}]",
+		`2: pref64.sources: "ra": does not go with interface.ipv4 "" (u.toml:1): ` +
+			`a plain translator goes by what is configured alone: add "configured", or leave it out`},
 	{"pref64.sources = ['dns']\npref64.prefixes = ['64:ff9b::/96']",
 		`2: pref64.prefixes: "64:ff9b::/96": does not go with pref64.sources "dns" (u.toml:1): ` +
 			`without "configured" among the sources it is not used`},
@@ -223,7 +239,7 @@ var atOdds = []struct{ text, want string }{
 		`2: pref64.sources: "dns": does not go with interface.ipv4 "" (u.toml:1): ` +
 			`a plain translator goes by what is configured alone: add "configured", or leave it out`},
 	{"interface.ipv4 = ''\npref64.sources = []\npref64.prefixes = ['64:ff9b::/96']",
-		`2: pref64.sources: is empty, so that no NAT64 prefix can be found: write at least one of "configured", "dns"`},
+		`2: pref64.sources: is empty, so that no NAT64 prefix can be found: write at least one of "configured", "ra", "dns"`},
 	{"interface.ipv4 = ''\ninbound = 'replies'\nuplink = 'eth0'\npref64.prefixes = ['64:ff9b::/96']", `
 2: inbound: "replies": does not go with interface.ipv4 "" (u.toml:1): ` +
 		`a plain translator filters nothing: leave it empty, and let the firewall of this host do it

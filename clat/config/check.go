@@ -120,9 +120,9 @@ func (b *builder) checkPREF64() {
 		b.conflict(ref{"pref64.sources", 0}, ref{key: "interface.ipv4"},
 			`a plain translator goes by what is configured alone: add "configured", or leave it out`)
 	case len(p.Sources) == 0:
-		b.fail(sources, "pref64.sources", "", `is empty, so that no NAT64 prefix can be found: write at least one of "configured", "dns"`)
+		b.fail(sources, "pref64.sources", "", `is empty, so that no NAT64 prefix can be found: write at least one of "configured", "ra", "dns"`)
 	case configured && len(p.Sources) == 1 && len(p.Prefixes) == 0:
-		b.fail(sources, "pref64.sources", "", `has nothing but "configured", and pref64.prefixes is empty: write a prefix there, or add "dns" here`)
+		b.fail(sources, "pref64.sources", "", `has nothing but "configured", and pref64.prefixes is empty: write a prefix there, or add "ra" or "dns" here`)
 	case !configured && len(p.Prefixes) > 0:
 		b.conflict(ref{"pref64.prefixes", 0}, ref{"pref64.sources", 0}, `without "configured" among the sources it is not used`)
 	}

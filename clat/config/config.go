@@ -9,6 +9,7 @@ package config
 import (
 	_ "embed"
 	"net/netip"
+	"strings"
 
 	"uclat/clat/pref64"
 )
@@ -115,8 +116,17 @@ type Source string
 
 const (
 	SourceConfigured Source = "configured" // pref64.prefixes
+	SourceRA         Source = "ra"         // RFC 8781, of routers that this host has accepted
 	SourceDNS        Source = "dns"        // RFC 7050
 )
+
+// RAFrom is the Source of all routers on one interface, whether this host has accepted them or not.
+func RAFrom(link string) Source { return SourceRA + ":" + Source(link) }
+
+// RALink is the interface of an RAFrom.
+func (s Source) RALink() (link string, ok bool) {
+	return strings.CutPrefix(string(s), string(SourceRA)+":")
+}
 
 // Address is the IPv6 side of the translator.
 type Address struct {

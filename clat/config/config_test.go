@@ -30,7 +30,7 @@ func TestDefault(t *testing.T) {
 			Metric:       2000000,
 			DefaultRoute: true,
 		},
-		PREF64:  PREF64{Sources: []Source{SourceConfigured, SourceDNS}},
+		PREF64:  PREF64{Sources: []Source{SourceConfigured, SourceRA, SourceDNS}},
 		Address: Address{DAD: DADNormal},
 		Translate: Translate{
 			WKPNonGlobal:       ActionTranslate,
@@ -134,7 +134,7 @@ func TestKeys(t *testing.T) {
 	for name, want := range map[string]Key{
 		"mode":           {Kind: String, Default: "auto"},
 		"interface.mtu":  {Kind: Integer, Default: "0"},
-		"pref64.sources": {Kind: String, List: true, Default: "configured,dns"},
+		"pref64.sources": {Kind: String, List: true, Default: "configured,ra,dns"},
 		"map":            {Kind: String, List: true},
 
 		"translate.lowest-ipv6-mtu": {Kind: Mixed, Default: "1280"},
@@ -260,6 +260,14 @@ func TestSelfIPv6(t *testing.T) {
 		p, ok := c.Address.Embedding()
 		if p.String() != test.embedding || ok != p.IsValid() || c.SelfIPv6().String() != test.want {
 			t.Errorf("%q, %q: embedding %v, self %v; want %s, %s", test.ipv6, test.self, p, c.SelfIPv6(), test.embedding, test.want)
+		}
+	}
+}
+
+func TestRALink(t *testing.T) {
+	for source, want := range map[Source]string{RAFrom("eth0"): "eth0", RAFrom("eth0.5"): "eth0.5", SourceRA: "", SourceDNS: "", SourceConfigured: ""} {
+		if link, ok := source.RALink(); ok != (want != "") || ok && link != want {
+			t.Errorf("%s: %q, %v; want %q", source, link, ok, want)
 		}
 	}
 }

@@ -99,7 +99,8 @@ var keys = []key{
 
 	list("pref64.prefixes", "", "NAT64 prefix, such as 64:ff9b::/96; the first is preferred",
 		appendTo(nat64Prefix, func(c *Config) *[]pref64.Prefix { return &c.PREF64.Prefixes })),
-	list("pref64.sources", "configured,dns", "where NAT64 prefixes come from: configured (pref64.prefixes), dns (RFC 7050)",
+	list("pref64.sources", "configured,ra,dns",
+		"where NAT64 prefixes come from: configured (pref64.prefixes), ra (RFC 8781), dns (RFC 7050), ra:INTERFACE (whoever sends them there)",
 		appendTo(source, func(c *Config) *[]Source { return &c.PREF64.Sources })),
 
 	scalar("address.ipv6", "", "IPv6 address or prefix that stands for interface.ipv4; empty: one of the uplink's prefix is made",

@@ -223,6 +223,11 @@ func TestParseGood(t *testing.T) {
 			}),
 		},
 		{
+			name: "Router Advertisements alone, on one link those of anybody",
+			text: "pref64.sources = ['ra:wlan0', 'ra']",
+			want: with(func(c *Config) { c.PREF64.Sources = []Source{RAFrom("wlan0"), SourceRA} }),
+		},
+		{
 			name: "flags win, the last of a scalar and all of a list",
 			text: "interface.mtu = 0x578\ninterface.metric = 5\n[pref64]\nprefixes = [\"64:ff9b::/96\"]\nsources = [\"configured\"]",
 			flags: []Flag{

@@ -137,7 +137,15 @@ func probeTarget(text string) (netip.Addr, error) {
 
 var arpa4 = [...]netip.Addr{netip.AddrFrom4([4]byte{192, 0, 0, 170}), netip.AddrFrom4([4]byte{192, 0, 0, 171})}
 
-func source(text string) (Source, error) { return oneOf(Source(text), SourceConfigured, SourceDNS) }
+func source(text string) (Source, error) {
+	if link, ok := Source(text).RALink(); ok {
+		if _, err := interfaceName(link); err != nil {
+			return "", fmt.Errorf("what stands behind %s: %w", SourceRA, err)
+		}
+		return Source(text), nil
+	}
+	return oneOf(Source(text), SourceConfigured, SourceRA, SourceDNS, RAFrom("INTERFACE"))
+}
 
 // interfaceName takes what Linux takes as the name of an interface, but no template ("%d"), and neither of the names that mean
 // something else in its settings.

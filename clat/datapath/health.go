@@ -85,20 +85,49 @@ func (e *Engine) signs() (sent, heard, destinations uint64) {
 	return sent - min(sent, refused), heard, destinations // a packet may be refused in fragments
 }
 
-// signs of health, of one worker.
+// Used says which of our IPv4 addresses packets were translated from or to since the last call, as bits: bit i is for those whose last octet
+// is i modulo 8, so that those of a /29 can be told apart. Swap changes nothing of that.
+func (e *Engine) Used() (addresses uint8) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, w := range e.workers {
+		addresses |= uint8(w.signs.used.Swap(0))
+	}
+	return addresses
+}
+
+// signs of health and of use, of one worker.
 type signs struct {
 	heard        atomic.Uint64 // batches that had a packet that was received, as Health says
 	destinations atomic.Uint64 // hashes of where packets were sent, as bits
+	used         atomic.Uint32 // as Used says
 }
 
 // add is called once a batch, and writes only what is new.
-func (s *signs) add(heard bool, destinations uint64) {
+func (s *signs) add(heard bool, destinations uint64, used uint32) {
 	if heard {
 		s.heard.Add(1)
 	}
 	if destinations&^s.destinations.Load() != 0 {
 		s.destinations.Or(destinations)
 	}
+	if used&^s.used.Load() != 0 {
+		s.used.Or(used)
+	}
+}
+
+// Where the last octet of an address is in an IPv4 header.
+const (
+	lastOfSource      = 15
+	lastOfDestination = 19
+)
+
+// use is the bit of Used for the address of p, of which nothing is certain, whose last octet is there; 0 where p is not IPv4.
+func use(p []byte, last int) uint32 {
+	if len(p) <= last || p[0]>>4 != 4 {
+		return 0
+	}
+	return 1 << (p[last] & 7)
 }
 
 // destination is the hash, as a bit, of where an IPv6 packet goes.

@@ -262,8 +262,9 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-// What goes back to an IPv6 host came from no NAT64, and went to none.
-func TestHealthHairpin(t *testing.T) {
+// hairpinTranslator sends what one of two IPv6 hosts sends to the IPv4 address of the other, peer4, back as IPv6.
+func hairpinTranslator(t *testing.T) *siit.Translator {
+	t.Helper()
 	m, err := eam.New(eam.Spec{
 		Role: eam.Router, PREF64: []pref64.Prefix{pref64.WellKnown},
 		Map: []eam.Mapping{
@@ -274,11 +275,16 @@ func TestHealthHairpin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr, err := siit.New(m, siit.Options{MTU6: 1500, MTU4: 1500, LowestMTU6: 1280, Hairpin: true})
+	tr, err := siit.New(m, siit.Options{MTU6: 1500, MTU4: 1500, LowestMTU6: 1280, Self4: netip.MustParseAddr("100.64.46.5"), Hairpin: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := New(tr)
+	return tr
+}
+
+// What goes back to an IPv6 host came from no NAT64, and went to none.
+func TestHealthHairpin(t *testing.T) {
+	e := New(hairpinTranslator(t))
 	p := udp6(100)
 	copy(p[8:], addr(host6))
 	copy(p[24:], addr(peer6))

@@ -153,21 +153,7 @@ func TestInboundFragments(t *testing.T) {
 
 // What goes back to another IPv6 host does not come in.
 func TestInboundHairpin(t *testing.T) {
-	m, err := eam.New(eam.Spec{
-		Role: eam.Router, PREF64: []pref64.Prefix{pref64.WellKnown},
-		Map: []eam.Mapping{
-			{IPv4: netip.MustParsePrefix("192.0.2.1/32"), IPv6: netip.PrefixFrom(host6, 128)},
-			{IPv4: netip.PrefixFrom(peer4, 32), IPv6: netip.MustParsePrefix("2001:db8:9::9/128")},
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	tr, err := siit.New(m, siit.Options{MTU6: 1500, MTU4: 1500, LowestMTU6: 1280, Hairpin: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	e := New(tr)
+	e := New(hairpinTranslator(t))
 	e.SetInbound(inbound.New())
 	p := udp6(100)
 	copy(p[8:], addr(host6))

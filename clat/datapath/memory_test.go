@@ -11,9 +11,7 @@ import (
 
 	"uclat/clat"
 	"uclat/clat/checksum"
-	"uclat/clat/eam"
 	"uclat/clat/frame"
-	"uclat/clat/pref64"
 	"uclat/clat/siit"
 )
 
@@ -256,20 +254,6 @@ func TestRefusedAsTooBig(t *testing.T) {
 
 // What goes back to an IPv6 host that sent to the IPv4 address of another, leaves by the IPv6 side.
 func TestRefusedHairpin(t *testing.T) {
-	m, err := eam.New(eam.Spec{
-		Role: eam.Router, PREF64: []pref64.Prefix{pref64.WellKnown},
-		Map: []eam.Mapping{
-			{IPv4: netip.MustParsePrefix("192.0.2.1/32"), IPv6: netip.PrefixFrom(host6, 128)},
-			{IPv4: netip.PrefixFrom(peer4, 32), IPv6: netip.MustParsePrefix("2001:db8:9::9/128")},
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	tr, err := siit.New(m, siit.Options{MTU6: 1500, MTU4: 1500, LowestMTU6: 1280, Self4: netip.MustParseAddr("100.64.46.5"), Hairpin: true})
-	if err != nil {
-		t.Fatal(err)
-	}
 	in, v6, v4 := newQueue(), newQueue(), newQueue()
 	v6.refuse = func(p []byte) error {
 		if len(p) > 1400 {
@@ -277,7 +261,7 @@ func TestRefusedHairpin(t *testing.T) {
 		}
 		return nil
 	}
-	stop := start(t, New(tr), Lane{In: in, V6: v6, V4: v4})
+	stop := start(t, New(hairpinTranslator(t)), Lane{In: in, V6: v6, V4: v4})
 	p := udp6(1460)
 	copy(p[8:], addr(host6))
 	copy(p[24:], addr(peer6))

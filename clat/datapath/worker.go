@@ -127,7 +127,7 @@ func (w *Worker) Process(in, v6, v4 []*frame.Frame) (int, []*frame.Frame, []*fra
 	w.refill()
 	t, filter, probes := w.e.translator.Load(), w.e.inbound.Load(), w.e.probes.Load()
 	var packets, bytes [clat.NumDirections]uint64
-	heard, towards := false, uint64(0)
+	heard, towards, used := false, uint64(0), uint32(0)
 	var from [16]byte // the source of an IPv6 packet that may be ICMP, which translation forgets
 	n := 0
 	for ; n < len(in) && w.scratch.Ready(); n++ {
@@ -135,19 +135,19 @@ func (w *Worker) Process(in, v6, v4 []*frame.Frame) (int, []*frame.Frame, []*fra
 		if in[n].Version() == 6 {
 			d = clat.To4
 		}
-		f := in[n]
-		if d == clat.To4 && mayBeICMP(f.Bytes()) {
+		f, came := in[n], in[n].Bytes()
+		if d == clat.To4 && mayBeICMP(came) {
 			if taken, reply := probes.take(f); taken {
 				heard = heard || reply
 				continue
 			}
-			from = [16]byte(f.Bytes()[8:])
+			from = [16]byte(came[8:])
 		}
 		var opens inbound.Opening // what a packet that goes out opens
 		if filter != nil && d == clat.To6 {
-			opens = inbound.Opens(f.Bytes())
+			opens = inbound.Opens(came)
 		}
-		size := f.Len()
+		size, from4 := len(came), use(came, lastOfSource)
 		r := t.Translate(f, w.scratch)
 		if r.Verdict == siit.Reassemble {
 			var reason clat.DropReason
@@ -170,8 +170,10 @@ func (w *Worker) Process(in, v6, v4 []*frame.Frame) (int, []*frame.Frame, []*fra
 			bytes[d] += uint64(size)
 			if p := r.Out[0].Bytes(); d == clat.To6 {
 				towards |= destination(p)
+				used |= from4
 			} else {
 				heard = heard || isHeard(p, &from)
+				used |= use(p, lastOfDestination)
 			}
 		case siit.Reply:
 			w.counters.Replies[d].Add(1)
@@ -196,7 +198,7 @@ func (w *Worker) Process(in, v6, v4 []*frame.Frame) (int, []*frame.Frame, []*fra
 			w.counters.Bytes[d].Add(bytes[d])
 		}
 	}
-	w.signs.add(heard, towards)
+	w.signs.add(heard, towards, used)
 	return n, v6, v4
 }
 

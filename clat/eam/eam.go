@@ -18,8 +18,9 @@ type Table struct {
 	rejectNonGlobal bool
 	self4           [4]byte // the translator's own IPv4 address; all zero: none
 
-	// The one host of a host CLAT, found without a walk through the tries; nil where there is more than that.
+	// The one host of a host CLAT, and the few others that there may be, found without a walk through the tries; nil where there is more than that.
 	host *entry
+	more []entry
 
 	by4, by6 bart.Table[*entry]
 	current  pref64.Prefix
@@ -71,10 +72,20 @@ func (t *Table) To6(p *Pair6, src, dst [4]byte, embedded bool) clat.DropReason {
 	if isGroup4(dst) { // before all else: whatever is wrong with such a packet, it is not answered
 		return clat.DropMulticast
 	}
-	if reason := t.src6(&p.Src, src, ours, embedded); reason != clat.DropNone {
+	pref := &t.current // behind which the end is that is not ours
+	if ours == oursIsDestination {
+		if e := t.lookup4(dst); e != nil {
+			pref = &e.pref64
+		}
+	}
+	from, reason := t.src6(&p.Src, src, pref, ours, embedded)
+	if reason != clat.DropNone {
 		return reason
 	}
-	if reason := t.dst6(&p.Dst, dst, ours, embedded); reason != clat.DropNone {
+	if ours == oursIsSource {
+		pref = &from.pref64
+	}
+	if reason := t.dst6(&p.Dst, dst, pref, ours, embedded); reason != clat.DropNone {
 		return reason
 	}
 	p.setDelta(src, dst)
@@ -88,12 +99,12 @@ func (t *Table) Hairpin6(p *Pair6, src, dst [4]byte, embedded bool) clat.DropRea
 	if embedded {
 		behind, a, mapped, b = &p.Dst, dst, &p.Src, src
 	}
-	if reason := t.embed(behind, a); reason != clat.DropNone {
+	if reason := t.embed(&t.current, behind, a); reason != clat.DropNone {
 		return reason
 	}
 	if e := t.lookup4(b); e != nil {
 		e.to6(mapped, b)
-	} else if reason := t.embed(mapped, b); reason != clat.DropNone { // the translator's own error to a host with an address of the prefix
+	} else if reason := t.embed(&t.current, mapped, b); reason != clat.DropNone { // the translator's own error to a host with an address of the prefix
 		return reason
 	}
 	p.setDelta(src, dst)
@@ -113,10 +124,10 @@ func (t *Table) To4(p *Pair4, src, dst *[16]byte, embedded bool) clat.DropReason
 		return clat.DropMulticast
 	}
 	p.Hairpin = false
-	if reason := t.src4(p, src, ours, embedded); reason != clat.DropNone {
+	if reason := t.src4(p, src, dst, ours, embedded); reason != clat.DropNone {
 		return reason
 	}
-	if reason := t.dst4(p, dst, ours, embedded); reason != clat.DropNone {
+	if reason := t.dst4(p, dst, src, ours, embedded); reason != clat.DropNone {
 		return reason
 	}
 	four := checksum.Add(checksum.Addr4(&p.Src), checksum.Addr4(&p.Dst))
@@ -126,7 +137,8 @@ func (t *Table) To4(p *Pair4, src, dst *[16]byte, embedded bool) clat.DropReason
 }
 
 // Dst4 maps the destination of an ICMPv6 error whose source has no IPv4 address: a router on the way (RFC 7915, 5.2), which on our
-// own link may have a link-local address only. A source that may not send at all is refused all the same.
+// own link may have a link-local address only. A source that may not send at all is refused all the same. Where Mappings share the
+// destination, which of them it is says the packet that the error quotes, and not v4.
 func (t *Table) Dst4(v4 *[4]byte, src, dst *[16]byte) clat.DropReason {
 	switch {
 	case isGroup6(dst):
@@ -135,33 +147,35 @@ func (t *Table) Dst4(v4 *[4]byte, src, dst *[16]byte) clat.DropReason {
 		return clat.DropSource
 	}
 	var p Pair4
-	reason := t.dst4(&p, dst, t.ours(oursIsDestination, oursIsSource, false), false)
+	reason := t.dst4(&p, dst, src, t.ours(oursIsDestination, oursIsSource, false), false)
 	*v4 = p.Dst
 	return reason
 }
 
-func (t *Table) src6(v6 *[16]byte, a [4]byte, ours side, embedded bool) clat.DropReason {
+// src6 maps a by its Mapping, if it has one, or else to an address behind pref.
+func (t *Table) src6(v6 *[16]byte, a [4]byte, pref *pref64.Prefix, ours side, embedded bool) (*entry, clat.DropReason) {
 	if !embedded && illegalSource4(a) {
-		return clat.DropSource
+		return nil, clat.DropSource
 	}
 	e := t.lookup4(a)
 	switch {
 	case ours == oursIsSource && (e == nil || t.isSelf(a)):
-		return clat.DropSource
+		return nil, clat.DropSource
 	case ours == oursIsDestination && (e != nil && e.ours || t.isSelf(a)):
-		return clat.DropSpoofed
+		return nil, clat.DropSpoofed
 	case t.isSelf(a):
-		return clat.DropSource
+		return nil, clat.DropSource
 	case e != nil:
 		e.to6(v6, a)
-		return clat.DropNone
+		return e, clat.DropNone
 	case !embedded && neverRemote(a):
-		return clat.DropSource
+		return nil, clat.DropSource
 	}
-	return t.embed(v6, a)
+	return nil, t.embed(pref, v6, a)
 }
 
-func (t *Table) dst6(v6 *[16]byte, a [4]byte, ours side, embedded bool) clat.DropReason {
+// dst6 is the same for a destination.
+func (t *Table) dst6(v6 *[16]byte, a [4]byte, pref *pref64.Prefix, ours side, embedded bool) clat.DropReason {
 	e := t.lookup4(a)
 	switch {
 	case t.isSelf(a) || ours == oursIsSource && e != nil && e.ours:
@@ -174,10 +188,11 @@ func (t *Table) dst6(v6 *[16]byte, a [4]byte, ours side, embedded bool) clat.Dro
 	case !embedded && neverRemote(a):
 		return clat.DropNoMapping
 	}
-	return t.embed(v6, a)
+	return t.embed(pref, v6, a)
 }
 
-func (t *Table) src4(p *Pair4, a *[16]byte, ours side, embedded bool) clat.DropReason {
+// src4 maps a, the source of a packet whose other end is other.
+func (t *Table) src4(p *Pair4, a, other *[16]byte, ours side, embedded bool) clat.DropReason {
 	v4 := &p.Src
 	if !embedded && (illegalSource6(a) || isLinkLocal6(a)) {
 		return clat.DropSource
@@ -189,6 +204,9 @@ func (t *Table) src4(p *Pair4, a *[16]byte, ours side, embedded bool) clat.DropR
 	case ours == oursIsDestination && e != nil && e.ours:
 		return clat.DropSpoofed
 	case e != nil:
+		if e.next != nil {
+			e = t.paired(e, other)
+		}
 		*v4 = e.to4(a)
 		if t.isSelf(*v4) {
 			return clat.DropSource
@@ -212,7 +230,8 @@ func (t *Table) src4(p *Pair4, a *[16]byte, ours side, embedded bool) clat.DropR
 	return clat.DropNone
 }
 
-func (t *Table) dst4(p *Pair4, a *[16]byte, ours side, embedded bool) clat.DropReason {
+// dst4 is the same for a destination.
+func (t *Table) dst4(p *Pair4, a, other *[16]byte, ours side, embedded bool) clat.DropReason {
 	v4 := &p.Dst
 	e := t.lookup6(a)
 	switch {
@@ -221,6 +240,9 @@ func (t *Table) dst4(p *Pair4, a *[16]byte, ours side, embedded bool) clat.DropR
 	case ours == oursIsSource && e != nil && e.ours:
 		return clat.DropHairpin
 	case e != nil:
+		if e.next != nil {
+			e = t.paired(e, other)
+		}
 		*v4 = e.to4(a)
 		if t.isSelf(*v4) {
 			return clat.DropHairpin
@@ -247,16 +269,33 @@ func (t *Table) dst4(p *Pair4, a *[16]byte, ours side, embedded bool) clat.DropR
 	return clat.DropNone
 }
 
-// embed is a behind the current NAT64 prefix.
-func (t *Table) embed(v6 *[16]byte, a [4]byte) clat.DropReason {
+// embed is a behind the NAT64 prefix pref.
+func (t *Table) embed(pref *pref64.Prefix, v6 *[16]byte, a [4]byte) clat.DropReason {
 	switch {
-	case !t.current.IsValid():
+	case !pref.IsValid():
 		return clat.DropNoMapping
-	case t.rejectNonGlobal && t.current.IsWellKnown() && nonGlobal(a):
+	case t.rejectNonGlobal && pref.IsWellKnown() && nonGlobal(a):
 		return clat.DropNonGlobal
 	}
-	t.current.EmbedTo(v6, a)
+	pref.EmbedTo(v6, a)
 	return clat.DropNone
+}
+
+// paired is which of the Mappings that share the IPv6 address of e, the first, a packet belongs to: the one whose PREF64 the other end is
+// behind, or if none is, e.
+func (t *Table) paired(e *entry, other *[16]byte) *entry {
+	for _, p := range t.prefixes {
+		if _, ok := p.Extract(*other); !ok {
+			continue
+		}
+		for x := e; x != nil; x = x.next {
+			if x.pref64 == p {
+				return x
+			}
+		}
+		break
+	}
+	return e
 }
 
 // extract is the IPv4 address that a carries behind any NAT64 prefix that still holds, the longest first.
@@ -273,12 +312,10 @@ func (t *Table) extract(v4 *[4]byte, a *[16]byte) clat.DropReason {
 	return clat.DropNoMapping
 }
 
-func (t *Table) isSelf(a [4]byte) bool { return t.self4 != [4]byte{} && a == t.self4 }
+func (t *Table) isSelf(a [4]byte) bool { return a == t.self4 && a != [4]byte{} }
 
+// isOurs is whether a is an address of ours beside the translator's own.
 func (t *Table) isOurs(a [4]byte) bool {
-	if t.isSelf(a) {
-		return true
-	}
 	e := t.lookup4(a)
 	return e != nil && e.ours
 }

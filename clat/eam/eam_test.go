@@ -212,14 +212,16 @@ func TestDelta(t *testing.T) {
 func TestNoAllocation(t *testing.T) {
 	for name, s := range map[string]Spec{
 		"host": hostSpec(), "clients": clientsSpec("2001:db8:c::/64"), "elsewhere": here(elsewhereSpec("172.17.0.0/16", "8.0.0.0/8"), "8.8.8.8/32"),
+		"pairs": pairsSpec(), "pairs with a mapping": walked(pairsSpec()), "apart": apartSpec(),
 		"maps": {Ours: hostSpec().Ours, Map: eamt(), PREF64: prefixes("64:ff9b::/96"), RejectNonGlobal: true},
 	} {
 		m := table(t, s)
 		var six Pair6
 		var four Pair4
-		src := s.Ours[0].IPv4.Addr().Next().As4()
-		if s.Ours[0].IPv4.IsSingleIP() {
-			src = s.Ours[0].IPv4.Addr().As4()
+		last := s.Ours[len(s.Ours)-1].IPv4
+		src := last.Addr().Next().As4()
+		if last.IsSingleIP() {
+			src = last.Addr().As4()
 		}
 		dst := a4("8.8.8.8")
 		if n := testing.AllocsPerRun(100, func() {
@@ -257,7 +259,11 @@ func BenchmarkTable(b *testing.B) {
 		name string
 		spec Spec
 		src  string
-	}{{"host", hostSpec(), "192.0.0.2"}, {"elsewhere", elsewhereSpec("172.17.0.0/16", "10.0.0.0/8"), "192.0.0.2"}, {"clients", clientsSpec("2001:db8:c::/64"), "100.64.1.2"}, {"router", routerSpec(), "192.0.2.1"}} {
+	}{
+		{"host", hostSpec(), "192.0.0.2"}, {"elsewhere", elsewhereSpec("172.17.0.0/16", "10.0.0.0/8"), "192.0.0.2"},
+		{"clients", clientsSpec("2001:db8:c::/64"), "100.64.1.2"}, {"router", routerSpec(), "192.0.2.1"},
+		{"apart", apartSpec(), "100.64.46.7"}, {"pairs", pairsSpec(), "100.64.46.7"},
+	} {
 		m := table(b, c.spec)
 		src := a4(c.src)
 		var six Pair6

@@ -26,11 +26,11 @@ func here(s Spec, routed ...string) Spec {
 }
 
 // isElsewhere is whether a CLAT refuses src because another host behind a NAT64 cannot have the address that src carries.
-func (m *model) isElsewhere(src netip.Addr, embedded bool) bool {
+func (m *model) isElsewhere(src, dst netip.Addr, embedded bool) bool {
 	if m.Role != CLAT || !src.Is6() || embedded {
 		return false
 	}
-	v4, mapped, _ := m.counterpart(src)
+	v4, mapped, _ := m.counterpart(src, dst)
 	longest := func(all []netip.Prefix) int {
 		bits := -1
 		for _, p := range all {

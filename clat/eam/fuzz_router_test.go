@@ -10,8 +10,8 @@ import (
 
 // routerRefuses is why a Router does not map a packet; empty where it must.
 func (m *model) routerRefuses(src, dst netip.Addr, embedded bool) string {
-	wantSrc, mappedSrc, _ := m.counterpart(src)
-	wantDst, mappedDst, _ := m.counterpart(dst)
+	wantSrc, mappedSrc, _ := m.counterpart(src, dst)
+	wantDst, mappedDst, _ := m.counterpart(dst, src)
 	if !wantSrc.IsValid() || !wantDst.IsValid() {
 		return "no address of the other family"
 	}
@@ -36,9 +36,9 @@ func (m *model) routerRefuses(src, dst netip.Addr, embedded bool) string {
 		return "illegal source"
 	case src.IsMulticast() || src.IsUnspecified() || src.IsLoopback() || src.Is6() && src.IsLinkLocalUnicast():
 		return "illegal source"
-	case !mappedSrc && neverRemote(src4.As4()) || !mappedDst && m.find(dst4) < 0 && neverRemote(dst4.As4()):
+	case !mappedSrc && neverRemote(src4.As4()) || !mappedDst && m.find(dst4, src4) < 0 && neverRemote(dst4.As4()):
 		return "no host has this address"
-	case src.Is6() && !mappedSrc && m.find(src4) >= 0:
+	case src.Is6() && !mappedSrc && m.find(src4, dst4) >= 0:
 		return "the source poses as a host that has a mapping"
 	}
 	return ""
@@ -53,11 +53,11 @@ func (m *model) rejects(v4, a, b netip.Addr) bool {
 // mapping: the destination, or of a quote the source. On the way back that one is by its mapping, and the other by the prefix.
 func (m *model) checkHairpin(t *testing.T, table *Table, four Pair4, src, dst netip.Addr, embedded bool) {
 	src4, dst4 := netip.AddrFrom4(four.Src), netip.AddrFrom4(four.Dst)
-	end, end4 := dst, dst4
+	end, other, end4, other4 := dst, src, dst4, src4
 	if embedded {
-		end, end4 = src, src4
+		end, other, end4, other4 = src, dst, src4, dst4
 	}
-	if want := m.Role == Router && m.find(end) < 0 && m.find(end4) >= 0; four.Hairpin != want {
+	if want := m.Role == Router && m.find(end, other) < 0 && m.find(end4, other4) >= 0; four.Hairpin != want {
 		t.Fatalf("%v to %v, embedded %v: hairpin %v, want %v\n%+v", src, dst, embedded, four.Hairpin, want, m.Spec)
 	}
 	if !four.Hairpin {
@@ -66,11 +66,9 @@ func (m *model) checkHairpin(t *testing.T, table *Table, four Pair4, src, dst ne
 	var back Pair6
 	reason := table.Hairpin6(&back, four.Src, four.Dst, embedded)
 	prefix := behind(m.PREF64[0])
-	wantSrc, wantDst, other4 := to(prefix, src4), netip.Addr{}, src4
+	wantSrc, wantDst := to(prefix, other4), to(m.all[m.find(end4, other4)], end4)
 	if embedded {
-		wantSrc, wantDst, other4 = to(m.all[m.find(src4)], src4), to(prefix, dst4), dst4
-	} else {
-		wantDst = to(m.all[m.find(dst4)], dst4)
+		wantSrc, wantDst = wantDst, wantSrc
 	}
 	refused := m.RejectNonGlobal && m.PREF64[0] == pref64.WellKnown && nonGlobal(other4.As4())
 	if refused != (reason == clat.DropNonGlobal) || !refused && reason != clat.DropNone {

@@ -19,6 +19,11 @@ import (
 type Mapping struct {
 	IPv4, IPv6 netip.Prefix
 	Embed      bool
+
+	// PREF64 is one of Spec.PREF64, behind which packets from these IPv4 addresses find who has no Mapping; the zero value: the first of them.
+	// It is for Spec.Ours of a CLAT. There, hosts may share an IPv6 address when their PREF64 differ: a packet to it is for the one behind
+	// whose PREF64 its source is, and from elsewhere for the first in Spec.Ours.
+	PREF64 pref64.Prefix
 }
 
 // Role is where the translator stands.
@@ -36,7 +41,7 @@ type Spec struct {
 
 	Ours   []Mapping       // for whom we translate; nobody else may use their addresses. A Router has none: there they are as those of Map
 	Map    []Mapping       // explicit mappings of any host, ours or remote (RFC 7757)
-	PREF64 []pref64.Prefix // all others; the first is used to make addresses, each is accepted
+	PREF64 []pref64.Prefix // all others; a Mapping of ours says which is used to make addresses, or else the first is; each is accepted
 	Self4  netip.Addr      // the translator's own IPv4 address, which nobody may use; may be invalid
 
 	// Elsewhere are IPv4 prefixes that the host of a CLAT has a route to elsewhere than into the CLAT, and Here those that it has a route to into
@@ -57,20 +62,11 @@ func New(s Spec) (*Table, error) {
 		}
 		t.self4 = s.Self4.As4()
 	}
-	for _, m := range s.Ours {
-		if err := t.add(m, s.Role != Router); err != nil {
-			return nil, err
-		}
+	if len(s.PREF64) > 0 {
+		t.current = s.PREF64[0]
 	}
-	for _, m := range s.Map {
-		// A mapping of one of our clients wins over its prefix, but makes a stranger of nobody.
-		ours := s.Role != Router && slices.ContainsFunc(s.Ours, func(o Mapping) bool { return o.IPv4.Overlaps(m.IPv4) && o.IPv4.Bits() <= m.IPv4.Bits() })
-		if err := t.add(m, ours); err != nil {
-			return nil, err
-		}
-	}
-	if len(s.Ours) == 1 && len(s.Map) == 0 && s.Ours[0].IPv4.IsSingleIP() && s.Ours[0].IPv6.IsSingleIP() {
-		t.host, _ = t.by4.Get(s.Ours[0].IPv4)
+	if err := t.addAll(&s); err != nil {
+		return nil, err
 	}
 	if s.Role == CLAT {
 		var err error
@@ -93,27 +89,82 @@ func New(s Spec) (*Table, error) {
 			}
 		}
 	}
-	if len(s.PREF64) > 0 {
-		t.current = s.PREF64[0]
-	}
 	t.prefixes = slices.Clone(s.PREF64)
 	slices.SortStableFunc(t.prefixes, func(a, b pref64.Prefix) int { return b.Bits() - a.Bits() })
 	return t, nil
 }
 
-func (t *Table) add(m Mapping, ours bool) error {
-	e, err := newEntry(m, ours)
-	if err != nil {
+// maxHosts is up to how many hosts are compared one after the other.
+const maxHosts = 8
+
+// addAll adds all Mappings of s.
+func (t *Table) addAll(s *Spec) error {
+	all := make([]entry, len(s.Ours)+len(s.Map))
+	ours, others := all[:len(s.Ours)], all[len(s.Ours):]
+	for i, m := range s.Ours {
+		switch {
+		case !m.PREF64.IsValid():
+			m.PREF64 = t.current
+		case s.Role != CLAT:
+			return fmt.Errorf("%v has a PREF64 of its own, %v, which is for the hosts of a CLAT", m.IPv4, m.PREF64)
+		case !slices.Contains(s.PREF64, m.PREF64):
+			return fmt.Errorf("%v has a PREF64 of its own, %v, from which nothing is accepted: it must be one of all", m.IPv4, m.PREF64)
+		}
+		if err := t.add(&ours[i], m, s.Role != Router); err != nil {
+			return err
+		}
+	}
+	for i, m := range s.Map {
+		if m.PREF64.IsValid() {
+			return fmt.Errorf("the explicit mapping of %v has a PREF64, %v, which is for the hosts of a CLAT", m.IPv4, m.PREF64)
+		}
+		// A mapping of one of our clients wins over its prefix, but makes a stranger of nobody.
+		m.PREF64 = t.current
+		client := longest(ours, s.Ours, m.IPv4)
+		if client != nil {
+			m.PREF64 = client.pref64
+		}
+		if err := t.add(&others[i], m, client != nil && client.ours); err != nil {
+			return err
+		}
+	}
+	if len(others) == 0 && len(ours) > 0 && len(ours) <= maxHosts && !slices.ContainsFunc(s.Ours, isWide) {
+		t.host, t.more = &ours[0], ours[1:]
+	}
+	return nil
+}
+
+// isWide says whether m has more than one address of a family.
+func isWide(m Mapping) bool { return !m.IPv4.IsSingleIP() || !m.IPv6.IsSingleIP() }
+
+// longest is the one of ours, made of mappings, that has all of p, by the longest match; nil: none has.
+func longest(ours []entry, mappings []Mapping, p netip.Prefix) (best *entry) {
+	for i, m := range mappings {
+		if m.IPv4.Overlaps(p) && m.IPv4.Bits() <= p.Bits() && (best == nil || best.bits4 < ours[i].bits4) {
+			best = &ours[i]
+		}
+	}
+	return best
+}
+
+// add makes e of m, and has it found.
+func (t *Table) add(e *entry, m Mapping, ours bool) error {
+	if err := e.set(m, ours); err != nil {
 		return err
 	}
 	if _, taken := t.by4.Get(m.IPv4); taken {
 		return fmt.Errorf("%v is mapped twice", m.IPv4)
 	}
-	if _, taken := t.by6.Get(m.IPv6); taken {
-		return fmt.Errorf("%v is mapped twice", m.IPv6)
-	}
 	t.by4.Insert(m.IPv4, e)
-	t.by6.Insert(m.IPv6, e)
+	first, taken := t.by6.Get(m.IPv6)
+	switch {
+	case !taken:
+		t.by6.Insert(m.IPv6, e)
+	case t.role != CLAT || !first.isHost() || !e.isHost():
+		return fmt.Errorf("%v is mapped twice", m.IPv6)
+	case !first.share(e):
+		return fmt.Errorf("%v is mapped twice: hosts that share it need different PREF64", m.IPv6)
+	}
 	return nil
 }
 
@@ -141,29 +192,49 @@ func notFrom(elsewhere, here []netip.Prefix) (*bart.Table[bool], error) {
 	return all, nil
 }
 
+// lookup4 is small enough to be a part of who calls it.
 func (t *Table) lookup4(a [4]byte) *entry {
-	if t.host != nil {
-		if a == t.host.v4 {
-			return t.host
-		}
-		return nil
+	if t.host != nil && a == t.host.v4 {
+		return t.host
 	}
-	e, _ := t.by4.Lookup(netip.AddrFrom4(a))
-	return e
+	return t.other4(a)
 }
 
+// lookup6 finds the first of those that share an address.
 func (t *Table) lookup6(a *[16]byte) *entry {
-	if t.host != nil {
-		if *a == t.host.v6 {
-			return t.host
+	if t.host != nil && *a == t.host.v6 {
+		return t.host
+	}
+	return t.other6(a)
+}
+
+func (t *Table) other4(a [4]byte) *entry {
+	if t.host == nil {
+		e, _ := t.by4.Lookup(netip.AddrFrom4(a))
+		return e
+	}
+	for i := range t.more {
+		if a == t.more[i].v4 {
+			return &t.more[i]
 		}
-		return nil
 	}
-	e, ok := t.by6.Lookup(netip.AddrFrom16(*a))
-	if !ok || !e.covers6(a) {
-		return nil
+	return nil
+}
+
+func (t *Table) other6(a *[16]byte) *entry {
+	if t.host == nil {
+		e, ok := t.by6.Lookup(netip.AddrFrom16(*a))
+		if !ok || !e.covers6(a) {
+			return nil
+		}
+		return e
 	}
-	return e
+	for i := range t.more {
+		if *a == t.more[i].v6 {
+			return &t.more[i]
+		}
+	}
+	return nil
 }
 
 // entry is one Mapping, ready for lookups.
@@ -174,34 +245,56 @@ type entry struct {
 	bits4 uint8
 	bits6 uint8
 	embed pref64.Prefix // valid with Mapping.Embed
+
+	pref64 pref64.Prefix // behind which those without a Mapping are in packets of this one
+	next   *entry        // the next host that has the same IPv6 address, and another PREF64
 }
 
-func newEntry(m Mapping, ours bool) (*entry, error) {
+// set makes e of m.
+func (e *entry) set(m Mapping, ours bool) error {
 	switch {
 	case !m.IPv4.IsValid() || !m.IPv4.Addr().Is4():
-		return nil, fmt.Errorf("%v is no IPv4 prefix", m.IPv4)
+		return fmt.Errorf("%v is no IPv4 prefix", m.IPv4)
 	case !m.IPv6.IsValid() || !m.IPv6.Addr().Is6() || m.IPv6.Addr().Is4In6():
-		return nil, fmt.Errorf("%v is no IPv6 prefix", m.IPv6)
+		return fmt.Errorf("%v is no IPv6 prefix", m.IPv6)
 	case m.IPv4.Masked() != m.IPv4:
-		return nil, fmt.Errorf("%v has bits set behind its length: write %v", m.IPv4, m.IPv4.Masked())
+		return fmt.Errorf("%v has bits set behind its length: write %v", m.IPv4, m.IPv4.Masked())
 	case m.IPv6.Masked() != m.IPv6:
-		return nil, fmt.Errorf("%v has bits set behind its length: write %v", m.IPv6, m.IPv6.Masked())
+		return fmt.Errorf("%v has bits set behind its length: write %v", m.IPv6, m.IPv6.Masked())
 	}
 	for _, p := range []netip.Prefix{m.IPv4, m.IPv6} {
 		if name := noHost(p); name != "" {
-			return nil, fmt.Errorf("%v has %s addresses, which no packet may cross a router with", p, name)
+			return fmt.Errorf("%v has %s addresses, which no packet may cross a router with", p, name)
 		}
 	}
-	e := &entry{ours: ours, v4: m.IPv4.Addr().As4(), v6: m.IPv6.Addr().As16(), bits4: uint8(m.IPv4.Bits()), bits6: uint8(m.IPv6.Bits())}
+	*e = entry{
+		ours: ours, v4: m.IPv4.Addr().As4(), v6: m.IPv6.Addr().As16(), bits4: uint8(m.IPv4.Bits()), bits6: uint8(m.IPv6.Bits()),
+		pref64: m.PREF64,
+	}
 	if m.Embed {
-		p, err := pref64.From(m.IPv6)
-		e.embed = p
-		return e, err
+		var err error
+		e.embed, err = pref64.From(m.IPv6)
+		return err
 	}
 	if 32-m.IPv4.Bits() > 128-m.IPv6.Bits() {
-		return nil, fmt.Errorf("%v has fewer addresses than %v: its length may be at most %d (RFC 7757, 3.2)", m.IPv6, m.IPv4, 96+m.IPv4.Bits())
+		return fmt.Errorf("%v has fewer addresses than %v: its length may be at most %d (RFC 7757, 3.2)", m.IPv6, m.IPv4, 96+m.IPv4.Bits())
 	}
-	return e, nil
+	return nil
+}
+
+// isHost says whether e is one host of ours, which may share its IPv6 address.
+func (e *entry) isHost() bool { return e.ours && e.bits4 == 32 && !e.embed.IsValid() }
+
+// share puts o behind those that share the IPv6 address of e, the first; false: one of them has the PREF64 of o.
+func (e *entry) share(o *entry) bool {
+	for e.pref64 != o.pref64 {
+		if e.next == nil {
+			e.next = o
+			return true
+		}
+		e = e.next
+	}
+	return false
 }
 
 // suffix is how many bits of an IPv4 address stand behind the IPv6 prefix.

@@ -7,8 +7,17 @@ import (
 	"uclat/clat/pref64"
 )
 
+// behindOwn is m with a PREF64 of its own.
+func behindOwn(m Mapping, prefix string) Mapping {
+	m.PREF64 = pref64.MustParse(prefix)
+	return m
+}
+
 func TestNewErrors(t *testing.T) {
 	host := pair("192.0.0.2/32", "2001:db8:1:2::c1a7/128", false)
+	second := pair("192.0.0.4/32", "2001:db8:1:2::c1a7/128", false)
+	two := prefixes("64:ff9b::/96", "2001:db8:64::/96")
+	const needDifferent = "2001:db8:1:2::c1a7/128 is mapped twice: hosts that share it need different PREF64"
 	for _, c := range []struct {
 		id   string
 		spec Spec
@@ -52,6 +61,28 @@ func TestNewErrors(t *testing.T) {
 			"2001:db8:1:2::c1a7/128 lies in the PREF64 2001:db8::/32, from which the NAT64 accepts nothing (RFC 6146, 3.5)"},
 		{"RFC 6146, 3.5", Spec{Ours: []Mapping{pair("100.64.0.0/10", "2001:db8:1::/48", true)}, PREF64: prefixes("2001:db8:1:6440::/96")},
 			"2001:db8:1::/48 covers the PREF64 2001:db8:1:6440::/96, whose addresses would be ours"},
+
+		{"a PREF64 of its own", Spec{Ours: []Mapping{host, behindOwn(host, "2001:db8:64::/96")}, PREF64: two}, "192.0.0.2/32 is mapped twice"},
+		{"a PREF64 of its own", Spec{Ours: []Mapping{host, second}}, needDifferent},
+		{"a PREF64 of its own", Spec{Ours: []Mapping{host, second}, PREF64: two}, needDifferent},
+		{"a PREF64 of its own", Spec{Ours: []Mapping{host, behindOwn(second, "64:ff9b::/96")}, PREF64: two}, needDifferent},
+		{"a PREF64 of its own", Spec{Role: PLAT, Ours: []Mapping{host, second}, PREF64: two}, "2001:db8:1:2::c1a7/128 is mapped twice"},
+		{"a PREF64 of its own", Spec{Ours: []Mapping{host, behindOwn(second, "2001:db8:64::/96"),
+			behindOwn(pair("192.0.0.5/32", "2001:db8:1:2::c1a7/128", false), "2001:db8:64::/96")}, PREF64: two}, needDifferent},
+		{"a PREF64 of its own", Spec{Ours: []Mapping{host}, Map: []Mapping{second}, PREF64: two}, "2001:db8:1:2::c1a7/128 is mapped twice"},
+		{"a PREF64 of its own", Spec{Role: Router, Ours: []Mapping{host, second}, PREF64: two}, "2001:db8:1:2::c1a7/128 is mapped twice"},
+		{"a PREF64 of its own", Spec{Ours: []Mapping{pair("192.0.2.0/24", "2001:db8:1::/120", false),
+			behindOwn(pair("198.51.100.0/24", "2001:db8:1::/120", false), "2001:db8:64::/96")}, PREF64: two}, "2001:db8:1::/120 is mapped twice"},
+		{"a PREF64 of its own", Spec{Ours: []Mapping{pair("192.0.2.1/32", "2001:db8:1::/64", true),
+			behindOwn(pair("192.0.2.2/32", "2001:db8:1::/64", true), "2001:db8:64::/96")}, PREF64: two}, "2001:db8:1::/64 is mapped twice"},
+		{"a PREF64 of its own", Spec{Ours: []Mapping{behindOwn(host, "2001:db8:65::/96")}, PREF64: two},
+			"192.0.0.2/32 has a PREF64 of its own, 2001:db8:65::/96, from which nothing is accepted: it must be one of all"},
+		{"a PREF64 of its own", Spec{Role: PLAT, Ours: []Mapping{behindOwn(host, "64:ff9b::/96")}, PREF64: two},
+			"192.0.0.2/32 has a PREF64 of its own, 64:ff9b::/96, which is for the hosts of a CLAT"},
+		{"a PREF64 of its own", Spec{Role: Router, Ours: []Mapping{behindOwn(host, "64:ff9b::/96")}, PREF64: two},
+			"192.0.0.2/32 has a PREF64 of its own, 64:ff9b::/96, which is for the hosts of a CLAT"},
+		{"a PREF64 of its own", Spec{Map: []Mapping{behindOwn(host, "64:ff9b::/96")}, PREF64: two},
+			"the explicit mapping of 192.0.0.2/32 has a PREF64, 64:ff9b::/96, which is for the hosts of a CLAT"},
 	} {
 		t.Run(c.id+"/"+c.want, func(t *testing.T) {
 			if m, err := New(c.spec); err == nil || err.Error() != c.want || m != nil {

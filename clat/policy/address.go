@@ -61,21 +61,26 @@ type candidate struct {
 	prefix     netip.Prefix
 	deprecated bool
 	byHand     bool // nobody announces it; an address of the host was set by hand
+	ofRouter   bool // who announced it announced the PREF64 as well
 }
 
-// bySourceSelection orders candidates as RFC 6724, 5 chooses a source toward plat: preferred before deprecated (rule 3), of the same label
-// (rule 6), and the longest match (rule 8). What routers announce for autoconfiguration goes before what was set by hand, unless that has the
-// better label: from elsewhere nothing comes back.
+// bySourceSelection orders candidates as RFC 6724, 5 chooses a source toward plat, with the longest match (rule 8) behind what byClass says.
 func bySourceSelection(all []candidate, plat netip.Addr) {
 	slices.SortFunc(all, func(a, b candidate) int {
-		return cmp.Or(
-			compareBool(!a.deprecated, !b.deprecated),
-			compareBool(label(a.prefix.Addr()) == label(plat), label(b.prefix.Addr()) == label(plat)),
-			compareBool(!a.byHand, !b.byHand),
-			cmp.Compare(commonBits(b.prefix.Addr(), plat), commonBits(a.prefix.Addr(), plat)),
-			a.prefix.Compare(b.prefix),
-		)
+		return cmp.Or(byClass(a, b, plat), cmp.Compare(commonBits(b.prefix.Addr(), plat), commonBits(a.prefix.Addr(), plat)), a.prefix.Compare(b.prefix))
 	})
+}
+
+// byClass is how candidates differ that do not work equally well: of the PREF64's router (rule 5.5), preferred before deprecated (rule 3), of
+// the same label (rule 6). What routers announce for autoconfiguration goes before what was set by hand, unless that has the better label: from
+// elsewhere nothing comes back.
+func byClass(a, b candidate, plat netip.Addr) int {
+	return cmp.Or(
+		compareBool(a.ofRouter, b.ofRouter),
+		compareBool(!a.deprecated, !b.deprecated),
+		compareBool(label(a.prefix.Addr()) == label(plat), label(b.prefix.Addr()) == label(plat)),
+		compareBool(!a.byHand, !b.byHand),
+	)
 }
 
 // compareBool sorts the true one first.

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"uclat/clat/config"
 )
 
 // Where hosts may choose their addresses, and where not.
@@ -112,7 +114,7 @@ func TestCandidates(t *testing.T) {
 		// RFC 6146, 3.5.
 		{"in the PREF64", one, "2001:db8::/32", "",
 			off + "2001:db8:1::/64 lies in the PREF64 2001:db8::/32" + helps},
-		{"in one that is not in use", one, "64:ff9b::/96 2001:db8::/32@2001:db8::53", "", off},
+		{"in one that is not in use", one, "64:ff9b::/96 2001:db8::/32", "", off},
 		{"another one lies outside", one + local, "2001:db8::/32", "fd00:1::/64",
 			starting + "fd00:1::/64#0" + free},
 		{"a PREF64 in the link's prefix", one, "2001:db8:1::/96", "2001:db8:1::/64", starting + "2001:db8:1::/64#0" + free},
@@ -133,7 +135,8 @@ func TestCandidates(t *testing.T) {
 func choicesText(in Input) string {
 	l, _ := in.Host.LinkByName("eth0")
 	candidates, _ := in.candidates(l)
-	choices, _ := in.choices(l, Decide(in).PREF64)
+	in.PREF64 = in.on(l)
+	choices, _ := in.choose(l, config.PathPacket, in.Config.Interface.IPv4, in.PREF64[0])
 	var chosen []candidate
 	for _, c := range choices {
 		chosen = append(chosen, candidates[slices.IndexFunc(candidates, func(x candidate) bool { return x.prefix == c.what })])

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"uclat/platform"
 )
 
 const (
@@ -35,19 +37,21 @@ func TestDecide(t *testing.T) {
 	}{
 		{name: "all is there", pref64: wkp, code: "on", why: is},
 		{name: "PREF64 from a resolver", pref64: "2001:db8:64::/96@2001:db8::53", code: "on",
-			why: "on: IPv4 through eth0, PREF64 2001:db8:64::/96 (from 2001:db8::53 by RFC 7050), as 2001:db8:c1a7:0:64:402e:400:0"},
+			why: "on: IPv4 through eth0, PREF64 2001:db8:64::/96 (from resolver 2001:db8::53 by RFC 7050), as 2001:db8:c1a7:0:64:402e:400:0"},
+		{name: "PREF64 from a router", pref64: "2001:db8:64::/96@fe80::1 64:ff9b::/96@2001:db8::53", code: "on",
+			why: "on: IPv4 through eth0, PREF64 2001:db8:64::/96 (from router fe80::1 by RA), as 2001:db8:c1a7:0:64:402e:400:0"},
 
 		{name: "mode off looks at nothing", config: "mode = 'off'", host: "link x\naddr x 100.64.0.1/10", pref64: wkp,
 			code: "mode-off", why: "off: the configuration says so (mode = off)"},
 
-		{name: "no PREF64", code: "no-pref64", why: "waiting: no PREF64: none is configured, and no resolver of this host has told one (RFC 7050); " +
-			"`uclat discover` shows what they say, pref64.prefixes sets one"},
-		{name: "a learned PREF64 that holds our address is none", pref64: "2001:db8::/32@2001:db8::53", code: "no-pref64", why: "waiting: no PREF64"},
+		{name: "no PREF64", code: "no-pref64", why: "waiting: no PREF64 on eth0: none is configured, and no router announces one (RFC 8781), and no " +
+			"resolver tells one (RFC 7050); `uclat discover` shows what they say, pref64.prefixes sets one"},
+		{name: "a learned PREF64 that holds our address is none", pref64: "2001:db8::/32@2001:db8::53", code: "no-pref64", why: "waiting: no PREF64 on eth0"},
 		{name: "nor is one that our prefix holds", pref64: "2001:db8:c1a7:0:1::/96@2001:db8::53", code: "on", config: "",
 			why: "on: IPv4 through eth0, PREF64 2001:db8:c1a7:0:1::/96"}, // the one address in use lies elsewhere in it
 		{name: "the next one is used", pref64: "2001:db8::/32@2001:db8::53 64:ff9b::/96@2001:db8::54", code: "on",
-			why: "on: IPv4 through eth0, PREF64 64:ff9b::/96 (from 2001:db8::54 by RFC 7050)"},
-		{name: "mode force needs a PREF64 as well", config: "mode = 'force'", code: "no-pref64", why: "waiting: no PREF64"},
+			why: "on: IPv4 through eth0, PREF64 64:ff9b::/96 (from resolver 2001:db8::54 by RFC 7050)"},
+		{name: "mode force needs a PREF64 as well", config: "mode = 'force'", code: "no-pref64", why: "waiting: no PREF64 on eth0"},
 
 		// Native IPv4.
 		{name: "native IPv4", host: "route eth0 0.0.0.0/0 via 192.0.2.1 metric 100", pref64: wkp,
@@ -178,6 +182,9 @@ func checkPlan(t *testing.T, in Input, code, why string) {
 	}
 	if !p.On {
 		p.Code, p.Why, p.Wrong, p.Warnings = "", "", false, nil
+		if code == "no-pref64" { // where one is looked for
+			p.Uplink, p.Path, p.PathWhy, p.MTU6, p.MTU4 = platform.Link{}, "", "", 0, 0
+		}
 		if diff := cmp.Diff(Plan{}, p, plain); diff != "" {
 			t.Errorf("a plan that is off says nothing else (-want +got)\n%s", diff)
 		}
@@ -188,5 +195,5 @@ func TestNoPREF64WithoutDNS(t *testing.T) {
 	c := *parse(t, routed)
 	c.PREF64.Sources = c.PREF64.Sources[:1]
 	checkPlan(t, Input{Config: &c, Host: snapshot(t, laptop)}, "no-pref64",
-		"waiting: no PREF64: pref64.prefixes is empty, and pref64.sources names nothing else")
+		"waiting: no PREF64: pref64.prefixes is empty, and pref64.sources names nothing that could tell one on eth0")
 }

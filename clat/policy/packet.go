@@ -16,70 +16,61 @@ import (
 type Hold struct {
 	Addrs netip.Prefix
 	ND    bool // neighbours ask for it: duplicate address detection goes before its use. Never set for more than one address
+
+	// Where packets from it go: to this PREF64, by one of these routers; without any, by the one that the host's routes lead to. An invalid
+	// PREF64: it is not known yet, and the address is only held.
+	PREF64  pref64.Prefix
+	Routers []netip.Addr
 }
 
 // packet is the plan for path packet. Each address is tried before it is used, so that it takes several looks to be on: Try says what the
-// uplink has to hold meanwhile, and Trials come back. A better address is tried beside the one in use.
+// uplink has to hold meanwhile, and Trials come back.
 func packet(in Input, p Plan) Plan {
 	if _, host := in.Config.Interface.Host(); !host && !in.Config.Address.IPv6.IsValid() {
 		return Plan{Code: "no-address", Wrong: true, Why: "off: address.ipv6 is not set, and one address that is made cannot stand for the clients " +
 			"behind this host (interface.ipv4): set it to a prefix that is routed to this host"}
 	}
-	choices, why := in.choices(p.Uplink, p.PREF64)
-	var waiting, use *attempt
-	for _, c := range choices {
-		a, ok := in.attempt(p.Uplink.Index, c)
-		switch {
-		case !ok:
-			why = append(why, fmt.Sprintf("all %d addresses that were tried in %v are taken", c.retries+1, c.what))
-		case a.usable && (use == nil || use.degraded && !a.degraded):
-			use = &a
-		case !a.usable && waiting == nil && (use == nil || use.degraded): // one after the other
-			waiting = &a
-		}
+	t := in.succeed(p.Uplink, p.Path)
+	p.Try = t.holds()
+	p.blackhole(in)
+	if len(t.all) > 0 {
+		return packetOn(in, p, t)
 	}
-	for _, a := range []*attempt{waiting, use} {
-		if a != nil {
-			p.Try = append(p.Try, Hold{Addrs: a.hold(a.addr), ND: a.nd})
-		}
-	}
-	if in.Host.Forwarding6 {
-		for _, h := range p.Try {
-			p.Host.Blackhole = append(p.Host.Blackhole, h.Addrs)
-		}
-	}
+	p.accept(in, t)
+	p.remember(in.standing(p.Uplink, p.Path), t.best.Prefix)
 	switch {
-	case use != nil:
-		return packetOn(in, p, *use)
-	case waiting != nil && (waiting.state == Probing || !waiting.nd):
-		p.Code, p.Why = "probing", fmt.Sprintf("starting: seeing whether answers come back to %v on %s", waiting.addr, p.Uplink.Name)
-	case waiting != nil:
-		p.Code, p.Why = "checking-address", fmt.Sprintf("starting: seeing whether %v is free on %s", waiting.addr, p.Uplink.Name)
+	case len(t.waiting) > 0:
+		w := t.waiting[0]
+		if w.state == Probing || !w.nd {
+			p.Code, p.Why = "probing", fmt.Sprintf("starting: seeing whether answers come back to %v on %s", w.addr, p.Uplink.Name)
+		} else {
+			p.Code, p.Why = "checking-address", fmt.Sprintf("starting: seeing whether %v is free on %s", w.addr, p.Uplink.Name)
+		}
 	case in.Config.Address.IPv6.IsValid():
-		t := in.trial(p.Uplink.Index, CLAT(in.Config).Addr())
-		p.Code, p.Why = "duplicate-address", fmt.Sprintf("off: %v (address.ipv6) is in use on %s%s: choose another", t.Addr, p.Uplink.Name, t.Detail)
+		x := in.trial(p.Uplink.Index, CLAT(in.Config).Addr())
+		p.Code, p.Why = "duplicate-address", fmt.Sprintf("off: %v (address.ipv6) is in use on %s%s: choose another", x.Addr, p.Uplink.Name, x.Detail)
 	case in.mayBeAnnounced(p.Uplink):
 		p.Code, p.Why = AskingRouters, fmt.Sprintf("starting: asking the routers on %s whether hosts may choose their addresses there", p.Uplink.Name)
-	case len(choices) > 0:
-		p.Code, p.Why = "duplicate-address", fmt.Sprintf("off: no address is free on %s: %s", p.Uplink.Name, strings.Join(why, "; "))
-	case len(why) == 0:
+	case t.choices > 0:
+		p.Code, p.Why = "duplicate-address", fmt.Sprintf("off: no address is free on %s: %s", p.Uplink.Name, strings.Join(t.why, "; "))
+	case len(t.why) == 0:
 		p.Code, p.Why = "no-ipv6-address", fmt.Sprintf("waiting: %s has no global IPv6 address yet", p.Uplink.Name)
 	default:
 		p.Code, p.Why = "one-address", fmt.Sprintf("off: this network gives one address only: %s; have the network announce a /64 for "+
-			"autoconfiguration, or route an address to this host and set address.ipv6", strings.Join(why, "; "))
+			"autoconfiguration, or route an address to this host and set address.ipv6", strings.Join(t.why, "; "))
 	}
 	return p
 }
 
-// packetOn is the plan where a can be used.
-func packetOn(in Input, p Plan, a attempt) Plan {
-	p.On, p.Code, p.Use = true, "on", a.addr
-	p.Ours, p.Self6 = a.hold(a.addr), a.self6(a.addr)
+// packetOn is the plan where an address can be used.
+func packetOn(in Input, p Plan, t *turn) Plan {
+	a := t.current
+	p.serve(in, t)
 	state := "on"
 	if a.degraded {
 		p.Code, state = "degraded", "on, degraded"
 	}
-	p.Why = fmt.Sprintf("%s: %s, as %v, path packet", state, p.Why, shortPrefix(p.Ours))
+	p.Why = fmt.Sprintf("%s: %s, as %v, path packet", state, p.Why, shortPrefix(p.Ours()))
 	if a.degraded {
 		p.Why += ": " + a.detail
 	}
@@ -89,14 +80,47 @@ func packetOn(in Input, p Plan, a attempt) Plan {
 	if a.note != "" {
 		p.Notes = append(p.Notes, a.note)
 	}
-	p.Host.TUN, p.Host.MTU, p.Host.Routes = in.Config.Interface.Name, min(p.MTU4, p.MTU6-20), defaultRoute(in.Config, p.MTU6)
+	p.Host.MTU = min(p.MTU4, p.MTU6-20)
 	if in.Config.Interface.IPv4MTU != 0 {
 		p.Host.MTU = in.Config.Interface.IPv4MTU
 	}
-	if host, ok := in.Config.Interface.Host(); ok {
-		p.Host.Addrs = []netip.Prefix{netip.PrefixFrom(host, 32)}
-	}
 	return p
+}
+
+// idle is the plan as long as there is no PREF64: on path packet the address that was in use stays ours, so that it can be used at once when there
+// is one again.
+func idle(in Input, p Plan) Plan {
+	was := in.standing(p.Uplink, p.Path)
+	p.remember(was, pref64.Prefix{})
+	if len(was) == 0 || p.Path != config.PathPacket {
+		return p
+	}
+	t := &turn{Input: &in, uplink: p.Uplink, path: p.Path}
+	source, ok := t.source(was[0])
+	if !ok {
+		return p
+	}
+	p.Generations[0].IPv6, p.Generations[0].ND = was[0].IPv6, source.nd
+	p.Try = []Hold{{Addrs: was[0].IPv6, ND: source.nd}}
+	p.blackhole(in)
+	return p
+}
+
+// remember keeps what new connections are to use what it was while none can be made.
+func (p *Plan) remember(was []Generation, plat pref64.Prefix) {
+	if len(was) > 0 {
+		p.Generations = []Generation{{IPv4: was[0].IPv4, PREF64: plat}}
+	}
+}
+
+// blackhole keeps the kernel quiet about the addresses that are held, where it would not be.
+func (p *Plan) blackhole(in Input) {
+	if !in.Host.Forwarding6 {
+		return
+	}
+	for _, h := range p.Try {
+		p.Host.Blackhole = append(p.Host.Blackhole, h.Addrs)
+	}
 }
 
 // choice is where an address of ours may come from.
@@ -107,18 +131,20 @@ type choice struct {
 	nd      bool // neighbours ask for it
 	hold    func(netip.Addr) netip.Prefix
 	self6   func(netip.Addr) netip.Addr
+	free    bool // nobody else can have it: no trial
 
+	candidate            // of an address that is made
 	warning, note string // lines for people; empty: there is nothing to be said
 }
 
 func alone(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 func itself(a netip.Addr) netip.Addr  { return a }
 
-// choices are the addresses that we may use on the uplink, best first, and why there are no others.
-func (in *Input) choices(uplink platform.Link, prefixes []pref64.Prefix) (all []choice, why []string) {
-	c, plat := in.Config, prefixes[0]
+// choose says which IPv6 addresses may stand for v4 toward a PREF64, best first, and why there are no others.
+func (in *Input) choose(uplink platform.Link, path config.Path, v4 netip.Prefix, plat discovery.Known) (all []choice, why []string) {
+	c := in.Config
 	if c.Address.IPv6.IsValid() {
-		ours := CLAT(c)
+		ours := clatOf(c, v4)
 		_, onLink := onLink(*in, uplink)
 		self := c.SelfIPv6()
 		if onLink && ours.IsSingleIP() && !c.Address.SelfIPv6.IsValid() {
@@ -126,31 +152,36 @@ func (in *Input) choices(uplink platform.Link, prefixes []pref64.Prefix) (all []
 		}
 		return []choice{{
 			// Also where it seems to be routed to this host: that may be a mistake, and to ask does no harm.
-			what: ours, address: func(int) netip.Addr { return ours.Addr() }, nd: uplink.L2 && ours.IsSingleIP(),
-			hold: func(netip.Addr) netip.Prefix { return ours }, self6: func(netip.Addr) netip.Addr { return self },
+			what: ours, address: func(int) netip.Addr { return ours.Addr() }, nd: path == config.PathPacket && uplink.L2 && ours.IsSingleIP(),
+			hold: func(netip.Addr) netip.Prefix { return ours }, self6: func(netip.Addr) netip.Addr { return self }, free: path != config.PathPacket,
 		}}, nil
 	}
 	candidates, why := in.candidates(uplink)
-	host, _ := c.Interface.Host()
-	bySourceSelection(candidates, plat.Prefix().Addr())
+	in.ofRouters(candidates, uplink, plat.Prefix)
+	toward := wellKnown // as long as none is known
+	if plat.Prefix.IsValid() {
+		toward = plat.Prefix.Prefix().Addr()
+	}
+	bySourceSelection(candidates, toward)
 	for _, x := range candidates {
-		_, canBeNeutral := neutral(x.prefix.Addr(), plat, host)
+		_, canBeNeutral := neutral(x.prefix.Addr(), plat.Prefix, v4.Addr())
 		at := func(count int) netip.Addr {
-			a := makeAddress(in.Secret, x.prefix, uplink.Name, count)
+			a := makeAddress(in.Secret, x.prefix, in.identity(uplink, v4), count)
 			if c.Address.ChecksumNeutral {
-				a, _ = neutral(a, plat, host)
+				a, _ = neutral(a, plat.Prefix, v4.Addr())
 			}
 			return a
 		}
 		// From there the PLAT drops everything (RFC 6146, 3.5).
-		if i := slices.IndexFunc(prefixes, func(p pref64.Prefix) bool { return p.Prefix().Overlaps(alone(at(0))) }); i >= 0 {
-			why = append(why, fmt.Sprintf("%v lies in the PREF64 %v", x.prefix, prefixes[i]))
+		if i := slices.IndexFunc(in.PREF64, func(k discovery.Known) bool { return k.Prefix.Prefix().Overlaps(alone(at(0))) }); i >= 0 {
+			why = append(why, fmt.Sprintf("%v lies in the PREF64 %v", x.prefix, in.PREF64[i].Prefix))
 			continue
 		}
-		one := choice{what: x.prefix, address: at, retries: identifierRetries, nd: uplink.L2, hold: alone, self6: itself}
+		one := choice{what: x.prefix, address: at, retries: identifierRetries, nd: uplink.L2, hold: alone, self6: itself, candidate: x}
 		switch {
 		case c.Address.ChecksumNeutral && !canBeNeutral:
-			one.warning = fmt.Sprintf("address.checksum-neutral has no effect: it needs a PREF64 of 32 or 96 bits, and %v has %d", plat, plat.Bits())
+			one.warning = fmt.Sprintf("address.checksum-neutral has no effect: it needs a PREF64 of 32 or 96 bits, and %v has %d", plat.Prefix,
+				plat.Prefix.Bits())
 		case x.byHand:
 			one.note = fmt.Sprintf("no router announces a prefix for autoconfiguration on %s: the address is one of %v, which an address of this host "+
 				"has that was set by hand", uplink.Name, x.prefix)
@@ -158,6 +189,27 @@ func (in *Input) choices(uplink platform.Link, prefixes []pref64.Prefix) (all []
 		all = append(all, one)
 	}
 	return all, why
+}
+
+var wellKnown = netip.MustParseAddr("64:ff9b::")
+
+// identity is what tells the addresses that are made in one prefix apart: by link, and by generation.
+func (in *Input) identity(uplink platform.Link, v4 netip.Prefix) string {
+	if v4 == in.Config.Interface.IPv4 {
+		return uplink.Name
+	}
+	return uplink.Name + "\x00" + v4.String()
+}
+
+// ofRouters marks the candidates that a router announced which announced the PREF64, too: another provider drops what comes from there
+// (RFC 6724, 5, rule 5.5).
+func (in *Input) ofRouters(candidates []candidate, uplink platform.Link, p pref64.Prefix) {
+	routers := in.routersOf(uplink, p)
+	for i := range candidates {
+		candidates[i].ofRouter = slices.ContainsFunc(in.Announced, func(x discovery.Announced) bool {
+			return x.Link == uplink.Index && x.Prefix == candidates[i].prefix && slices.Contains(routers, x.Router)
+		})
+	}
 }
 
 // AskingRouters is the code of a plan that waits for what the routers of Uplink announce.
@@ -234,9 +286,7 @@ func (in *Input) mayBeAnnounced(uplink platform.Link) bool {
 
 // isDefaultRouter says whether the host itself has accepted the router on the link.
 func (in *Input) isDefaultRouter(uplink platform.Link, router netip.Addr) bool {
-	return slices.ContainsFunc(slices.Concat(in.Host.Routes, in.Host.OtherRoutes), func(r platform.Route) bool {
-		return r.Link == uplink.Index && r.Dst.Addr().Is6() && r.Dst.Bits() == 0 && r.Via == router
-	})
+	return slices.ContainsFunc(in.defaultRoutes6(uplink.Index), func(r platform.Route) bool { return r.Via == router })
 }
 
 // shortPrefix is a prefix of one address as that address.

@@ -13,7 +13,7 @@ const atWork = "trial eth0 2001:db8:1::/64#0 seen\n"
 func TestPacketHost(t *testing.T) {
 	const (
 		laptopWith = "link lo l3\nlink eth0 mtu %s\naddr eth0 fe80::5/64\nroute eth0 ::/0 via fe80::1\n" + one + atWork
-		device     = "addr 100.64.46.4/32\nroute 0.0.0.0/0 metric 2000000 mtu "
+		device     = "addr 100.64.46.4/32\nroute 0.0.0.0/0 metric 2000000 src 100.64.46.4 mtu "
 	)
 	for _, tt := range []struct{ name, config, mtu, seen, want string }{
 		{"an uplink of 1500", "", "1500", "", "tun clat0 mtu 1480\n" + device + "1480"},
@@ -26,7 +26,7 @@ func TestPacketHost(t *testing.T) {
 		{"an IPv4 side that takes less", "interface.ipv4-mtu = 1000", "1500", "", "tun clat0 mtu 1000\n" + device + "1000"},
 		{"no default route, another name", "interface = {name = 'v4', default-route = false}", "1500", "", "tun v4 mtu 1480\naddr 100.64.46.4/32"},
 		{"another address and metric", "interface = {ipv4 = '192.0.0.2', self-ipv4 = '192.0.0.3', metric = 50}", "1500", "",
-			"tun clat0 mtu 1480\naddr 192.0.0.2/32\nroute 0.0.0.0/0 metric 50 mtu 1480"},
+			"tun clat0 mtu 1480\naddr 192.0.0.2/32\nroute 0.0.0.0/0 metric 50 src 192.0.0.2 mtu 1480"},
 		{"clients have their own", "path = 'packet'\ninterface.ipv4 = '100.64.0.0/10'\naddress.ipv6 = '2001:db8:c1a7::/64'", "1500",
 			"trial eth0 2001:db8:c1a7:: seen", "tun clat0 mtu 1480\nroute 0.0.0.0/0 metric 2000000 mtu 1480"},
 		{"maps are no business of the host", "map = [{ipv4 = '192.0.2.0/24', ipv6 = '2001:db8:9::/120'}]", "1500", "",
@@ -58,7 +58,7 @@ func TestPacketHost(t *testing.T) {
 func TestBlackhole(t *testing.T) {
 	in := seen(t, "", lan+"forwarding IPv6\naddr eth0 2001:db8:1::5/64 autoconf deprecated\n"+two+atWork, wkp)
 	p := Decide(in)
-	if want := "[2001:db8:2::/64#0/128 2001:db8:1::/64#0/128]"; withNames(in, prefixesText(p.Host.Blackhole)) != want || len(p.Try) != 2 {
+	if want := "[2001:db8:2::/64#0.6/128 2001:db8:1::/64#0/128]"; withNames(in, prefixesText(p.Host.Blackhole)) != want || len(p.Try) != 2 {
 		t.Errorf("silenced: %v, want %s; tried: %v", p.Host.Blackhole, want, p.Try)
 	}
 	in.Trials = nil
@@ -85,7 +85,7 @@ func TestChecksumNeutral(t *testing.T) {
 			t.Errorf("%s: tries %v, want %v", tt.pref64, p.Try, want)
 		}
 		in.Trials = []Trial{{Link: p.Uplink.Index, Addr: want, State: Duplicate}}
-		if again := Decide(in); len(again.Try) != 1 || again.Try[0] == p.Try[0] {
+		if again := Decide(in); len(again.Try) != 1 || again.Try[0].Addrs == p.Try[0].Addrs {
 			t.Errorf("%s: %v is taken, and tried next is %v", tt.pref64, want, again.Try)
 		}
 		in.Trials[0].State = Seen
@@ -101,7 +101,7 @@ func TestPacketPlan(t *testing.T) {
 		in := seen(t, "", lan+one+trial, "2001:db8:64::/96@2001:db8::53 64:ff9b::/96")
 		p := Decide(in)
 		if p.On != (trial != "") || p.Uplink != in.Host.Links[1] || p.MTU6 != 1500 || p.MTU4 != 1500 || p.Path != "packet" || p.PathWhy == "" ||
-			p.Origin != "2001:db8::53" || len(p.PREF64) != 2 {
+			p.Origin != "from resolver 2001:db8::53 by RFC 7050" || len(p.PREF64) != 2 {
 			t.Errorf("%+v", p)
 		}
 		if p.Uplink.Hardware != "02:00:5e:10:00:05" {

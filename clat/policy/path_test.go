@@ -196,8 +196,8 @@ func TestTrialUnsent(t *testing.T) {
 	eth0, _ := in.Host.LinkByName("eth0")
 	in.Trials = []Trial{{Link: eth0.Index, Addr: first, State: Silent, Detail: "nothing could be sent: why", Unsent: true}}
 	p := Decide(in)
-	if p.Code != "degraded" || p.Use != first || len(p.Try) != 1 || !strings.HasSuffix(p.Why, "path packet: nothing could be sent: why") {
-		t.Errorf("%s: %s, uses %v, tries %v", p.Code, p.Why, p.Use, p.Try)
+	if p.Code != "degraded" || p.Ours() != alone(first) || len(p.Try) != 1 || !strings.HasSuffix(p.Why, "path packet: nothing could be sent: why") {
+		t.Errorf("%s: %s, uses %v, tries %v", p.Code, p.Why, p.Ours(), p.Try)
 	}
 	in.Trials[0].Unsent = false
 	if p := Decide(in); p.On {

@@ -20,21 +20,21 @@ func TestHostConfig(t *testing.T) {
 		{"one host behind a prefix", routed, "", wkp, `
 tun clat0 mtu 1500
 addr 100.64.46.4/32
-route 0.0.0.0/0 metric 2000000 mtu 1480
+route 0.0.0.0/0 metric 2000000 src 100.64.46.4 mtu 1480
 route 2001:db8:c1a7:0:64:402e:400:0/128
 forward by eth0: [2001:db8:c1a7:0:64:402e:400:0/128 2001:db8:c1a7:0:64:402e:500:0/128] <-> [64:ff9b::/96]
 `},
 		{"one host with one address has none for errors", "address.ipv6 = '2001:db8:c1a7::46'", "", wkp, `
 tun clat0 mtu 1500
 addr 100.64.46.4/32
-route 0.0.0.0/0 metric 2000000 mtu 1480
+route 0.0.0.0/0 metric 2000000 src 100.64.46.4 mtu 1480
 route 2001:db8:c1a7::46/128
 forward by eth0: [2001:db8:c1a7::46/128] <-> [64:ff9b::/96]
 `},
 		{"unless it is given one", "address.ipv6 = '2001:db8:c1a7::46'\naddress.self-ipv6 = '2001:db8:c1a7::47'", "", wkp, `
 tun clat0 mtu 1500
 addr 100.64.46.4/32
-route 0.0.0.0/0 metric 2000000 mtu 1480
+route 0.0.0.0/0 metric 2000000 src 100.64.46.4 mtu 1480
 route 2001:db8:c1a7::46/128
 forward by eth0: [2001:db8:c1a7::46/128 2001:db8:c1a7::47/128] <-> [64:ff9b::/96]
 `},
@@ -55,28 +55,28 @@ forward by eth0: [2001:db8:c1a7::/96 2001:db8:9::1/128 2001:db8:c1a7::1/128] <->
 		{"maps may be on either side", routed + "map = [{ipv4 = '192.0.2.0/24', ipv6 = '2001:db8:9::/120'}]", "", wkp, `
 tun clat0 mtu 1500
 addr 100.64.46.4/32
-route 0.0.0.0/0 metric 2000000 mtu 1480
+route 0.0.0.0/0 metric 2000000 src 100.64.46.4 mtu 1480
 route 2001:db8:c1a7:0:64:402e:400:0/128
 forward by eth0: [2001:db8:c1a7:0:64:402e:400:0/128 2001:db8:c1a7:0:64:402e:500:0/128 2001:db8:9::/120] <-> [64:ff9b::/96 2001:db8:9::/120]
 `},
 		{"an IPv4 side that takes more", "address.ipv6 = '2001:db8:c1a7::46'\ninterface.ipv4-mtu = 9000", "", wkp, `
 tun clat0 mtu 9000
 addr 100.64.46.4/32
-route 0.0.0.0/0 metric 2000000 mtu 1480
+route 0.0.0.0/0 metric 2000000 src 100.64.46.4 mtu 1480
 route 2001:db8:c1a7::46/128
 forward by eth0: [2001:db8:c1a7::46/128] <-> [64:ff9b::/96]
 `},
 		{"an IPv4 side that takes less", "address.ipv6 = '2001:db8:c1a7::46'\ninterface.ipv4-mtu = 1000", "", wkp, `
 tun clat0 mtu 1500
 addr 100.64.46.4/32
-route 0.0.0.0/0 metric 2000000 mtu 1000
+route 0.0.0.0/0 metric 2000000 src 100.64.46.4 mtu 1000
 route 2001:db8:c1a7::46/128
 forward by eth0: [2001:db8:c1a7::46/128] <-> [64:ff9b::/96]
 `},
 		{"several PREF64s", routed, "", "2001:db8:64::/96 64:ff9b::/96@2001:db8::53", `
 tun clat0 mtu 1500
 addr 100.64.46.4/32
-route 0.0.0.0/0 metric 2000000 mtu 1480
+route 0.0.0.0/0 metric 2000000 src 100.64.46.4 mtu 1480
 route 2001:db8:c1a7:0:64:402e:400:0/128
 forward by eth0: [2001:db8:c1a7:0:64:402e:400:0/128 2001:db8:c1a7:0:64:402e:500:0/128] <-> [2001:db8:64::/96 64:ff9b::/96]
 `},
@@ -89,28 +89,28 @@ forward by eth0: [2001:db8:c1a7::46/128] <-> [64:ff9b::/96]
 		{"interface.metric", "address.ipv6 = '2001:db8:c1a7::46'\ninterface.metric = 50", "", wkp, `
 tun clat0 mtu 1500
 addr 100.64.46.4/32
-route 0.0.0.0/0 metric 50 mtu 1480
+route 0.0.0.0/0 metric 50 src 100.64.46.4 mtu 1480
 route 2001:db8:c1a7::46/128
 forward by eth0: [2001:db8:c1a7::46/128] <-> [64:ff9b::/96]
 `},
 		{"interface.mtu below the uplink's", "address.ipv6 = '2001:db8:c1a7::46'\ninterface.mtu = 1400", "", wkp, `
 tun clat0 mtu 1400
 addr 100.64.46.4/32
-route 0.0.0.0/0 metric 2000000 mtu 1380
+route 0.0.0.0/0 metric 2000000 src 100.64.46.4 mtu 1380
 route 2001:db8:c1a7::46/128
 forward by eth0: [2001:db8:c1a7::46/128] <-> [64:ff9b::/96]
 `},
 		{"interface.mtu above the uplink's cannot be", "address.ipv6 = '2001:db8:c1a7::46'\ninterface.mtu = 9000", "", wkp, `
 tun clat0 mtu 1500
 addr 100.64.46.4/32
-route 0.0.0.0/0 metric 2000000 mtu 1480
+route 0.0.0.0/0 metric 2000000 src 100.64.46.4 mtu 1480
 route 2001:db8:c1a7::46/128
 forward by eth0: [2001:db8:c1a7::46/128] <-> [64:ff9b::/96]
 `},
 		{"an uplink for packets larger than any of IPv4", "address.ipv6 = '2001:db8:c1a7::46'", "link big l3 mtu 65536\nroute big ::/0", wkp, `
 tun clat0 mtu 65535
 addr 100.64.46.4/32
-route 0.0.0.0/0 metric 2000000 mtu 65515
+route 0.0.0.0/0 metric 2000000 src 100.64.46.4 mtu 65515
 route 2001:db8:c1a7::46/128
 forward by big: [2001:db8:c1a7::46/128] <-> [64:ff9b::/96]
 `},
@@ -165,11 +165,9 @@ func TestWarnings(t *testing.T) {
 		{"nor on another interface", "address.ipv6 = '2001:db8:2::46'", laptop + "link eth1\naddr eth1 2001:db8:2::2/64", wkp, nil},
 		{"a /128 is no link", "address.ipv6 = '2001:db8:1::46'", "link eth0\naddr eth0 2001:db8:1::5/128\nroute eth0 ::/0", wkp, nil},
 		{"a learned PREF64 that overlaps", routed, laptop, "2001:db8::/32@2001:db8::53 64:ff9b::/96", []string{
-			"PREF64 2001:db8::/32 from 2001:db8::53 is not used: it overlaps with address.ipv6 = 2001:db8:c1a7::/64; use another address, or set " +
-				"pref64.prefixes"}},
+			"PREF64 2001:db8::/32, from resolver 2001:db8::53 by RFC 7050, is not used: it holds 2001:db8:1::5, an address of this host"}},
 		{"the same, and no other", routed, laptop, "2001:db8::/32@2001:db8::53", []string{
-			"PREF64 2001:db8::/32 from 2001:db8::53 is not used: it overlaps with address.ipv6 = 2001:db8:c1a7::/64; use another address, or set " +
-				"pref64.prefixes"}},
+			"PREF64 2001:db8::/32, from resolver 2001:db8::53 by RFC 7050, is not used: it holds 2001:db8:1::5, an address of this host"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := Decide(Input{Config: parse(t, tt.config), Host: snapshot(t, tt.host), PREF64: known(tt.pref64)})
@@ -186,8 +184,9 @@ func TestInterests(t *testing.T) {
 		config string
 		want   []string
 	}{
-		{routed, []string{"100.64.46.4/32", "100.64.46.5/32", "2001:db8:c1a7::/64", "64:ff9b::/96", "2001:db8:64::/96"}},
-		{"mode = 'off'", []string{"100.64.46.4/32", "100.64.46.5/32", "64:ff9b::/96", "2001:db8:64::/96"}},
+		{routed, []string{"100.64.46.4/32", "100.64.46.5/32", "100.64.46.0/29", "2001:db8:c1a7::/64", "64:ff9b::/96", "2001:db8:64::/96"}},
+		{"interface = {ipv4 = '192.168.1.4', self-ipv4 = '192.168.1.5'}", []string{"192.168.1.4/32", "192.168.1.5/32", "64:ff9b::/96", "2001:db8:64::/96"}},
+		{"mode = 'off'", []string{"100.64.46.4/32", "100.64.46.5/32", "100.64.46.0/29", "64:ff9b::/96", "2001:db8:64::/96"}},
 	} {
 		var got []string
 		for _, p := range Interests(Input{Config: parse(t, tt.config), PREF64: known(wkp + " 2001:db8:64::/96@2001:db8::53")}) {

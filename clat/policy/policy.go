@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"uclat/clat"
@@ -26,6 +27,12 @@ type Input struct {
 	Heard     map[int]discovery.Heard // whether there are any, by the index of the link
 	Secret    [32]byte                // what makes our addresses ours (RFC 7217, 5)
 	Trials    []Trial
+	Routers   []discovery.Router // what they say beside prefixes
+
+	// What is in force.
+	Was     Plan                     // the zero value where nothing is
+	Used    map[netip.Addr]time.Time // when packets of our IPv4 addresses were seen last
+	Suspect []pref64.Prefix          // PREF64s through which nothing comes back
 }
 
 // Interests are the addresses whose routes Decide looks at, beside default routes: ours, and those behind which the PLAT is. A snapshot
@@ -36,6 +43,9 @@ func Interests(in Input) []netip.Prefix {
 		return routerInterests(c)
 	}
 	p := []netip.Prefix{c.Interface.IPv4, netip.PrefixFrom(c.Interface.SelfIPv4, 32)}
+	if space, ok := poolSpace(c); ok {
+		p = append(p, space)
+	}
 	if c.Address.IPv6.IsValid() {
 		p = append(p, c.Address.IPv6)
 	}
@@ -62,20 +72,31 @@ type Plan struct {
 	Path    config.Path // empty for a Router
 	PathWhy string      // why that one, as the end of a sentence
 
-	Uplink platform.Link       // the zero value for a Router
-	PREF64 []pref64.Prefix     // the first is used to make addresses, each is accepted; a Router may have none
-	Source discovery.Source    // of the first, and
-	Origin string              // who said so: a resolver; empty for the configuration
-	MTU6   int                 // octets, of an IPv6 packet on the uplink, or of what the IPv6 side of a Router takes
-	MTU4   int                 // octets, of an IPv4 packet that the IPv4 side takes
-	Ours   netip.Prefix        // IPv6 addresses that stand for interface.ipv4; none for a Router
-	Self6  netip.Addr          // source of the translator's ICMPv6 errors
-	Use    netip.Addr          // on path packet, the one of Try that is in use
-	Host   platform.HostConfig // with Try alone, no more than its Blackhole
+	Uplink platform.Link    // the zero value for a Router
+	PREF64 []pref64.Prefix  // the first is that of new connections, each is accepted; a Router may have none
+	Source discovery.Source // of the first, and
+	Origin string           // who said so, as people read it
+
+	// The pairs of IPv6 addresses and PREF64 in use, the one for new connections first; none for a Router. Where the plan is not on, one that may
+	// be used again.
+	Generations []Generation
+
+	MTU6  int                 // octets, of an IPv6 packet on the uplink, or of what the IPv6 side of a Router takes
+	MTU4  int                 // octets, of an IPv4 packet that the IPv4 side takes
+	Self6 netip.Addr          // source of the translator's ICMPv6 errors
+	Host  platform.HostConfig // with Try alone, no more than its Blackhole
 
 	// Elsewhere are IPv4 addresses that this host reaches elsewhere than through the NAT64: nothing that comes from there may claim them. Here
 	// are those to which it has a route of their own through the NAT64, such as to a VPN's server: the longest prefix counts.
 	Elsewhere, Here []netip.Prefix
+}
+
+// Ours is the IPv6 addresses that stand for the IPv4 addresses of new connections; invalid where there are none.
+func (p *Plan) Ours() netip.Prefix {
+	if len(p.Generations) == 0 {
+		return netip.Prefix{}
+	}
+	return p.Generations[0].IPv6
 }
 
 // maxMTU6 is the most that the translator takes, in octets: the greatest IPv4 packet.
@@ -93,7 +114,6 @@ func Decide(in Input) Plan {
 	if p, ok := conflict(in); ok {
 		return p
 	}
-	unusable := in.keepUsable()
 	uplink, p := findUplink(in)
 	// Before what is missing: where IPv4 is native, nothing is.
 	if native, ok := nativeIPv4(in, uplink); ok && c.Mode == config.ModeAuto {
@@ -103,59 +123,91 @@ func Decide(in Input) Plan {
 		return p
 	}
 	path, because := pathOf(in, uplink)
-	if !hasGlobalAddress(&in.Host, c.Interface.Name) {
+	if !in.hasAddress(uplink, path) {
 		return Plan{Code: "no-ipv6-address", Why: "waiting: no interface has a global IPv6 address yet"}
 	}
-	if len(in.PREF64) == 0 {
-		return Plan{Code: "no-pref64", Why: noPREF64(c), Warnings: unusable}
-	}
-	mtu := uplink.MTU6
+	unusable := in.warnings()
+	in.PREF64 = in.on(uplink)
+	mtu := in.mtu6(uplink)
 	if c.Interface.MTU != 0 {
 		mtu = min(mtu, c.Interface.MTU)
 	}
-	if mtu < clat.MinMTU6 {
+	if mtu < clat.MinMTU6 && len(in.PREF64) > 0 {
 		return Plan{Code: "mtu", Wrong: true, Why: fmt.Sprintf("off: %s takes %d octets, and IPv6 needs %d: raise its MTU",
 			uplink.Name, mtu, clat.MinMTU6)}
 	}
-	p = through(in, uplink, min(mtu, maxMTU6))
-	p.Warnings, p.Path, p.PathWhy = unusable, path, because
+	mtu = min(max(mtu, clat.MinMTU6), maxMTU6)
+	p = Plan{Uplink: uplink, Path: path, PathWhy: because, MTU6: mtu, MTU4: mtu4(c, mtu), Warnings: unusable}
+	if len(in.PREF64) == 0 {
+		p = Plan{Code: "no-pref64", Why: noPREF64(in, uplink), Warnings: unusable, Uplink: uplink, Path: path, PathWhy: because, MTU6: mtu, MTU4: mtu4(c, mtu)}
+		return idle(in, p)
+	}
+	p.Elsewhere, p.Here = byDirection(in)
 	if path == config.PathPacket {
 		return packet(in, p)
 	}
 	return kernel(in, p)
 }
 
-// keepUsable takes out of PREF64 what was learned and overlaps with our own addresses, and says so. The configuration is checked for
-// that, but a network may say anything, and must not end us by it.
-func (in *Input) keepUsable() (warnings []string) {
-	ours := CLAT(in.Config)
-	var usable []discovery.Known
-	for _, k := range in.PREF64 {
-		if !k.Prefix.Prefix().Overlaps(ours) {
-			usable = append(usable, k)
-			continue
-		}
-		warnings = append(warnings, fmt.Sprintf("PREF64 %v from %s is not used: it overlaps with address.ipv6 = %v; use another address, or set "+
-			"pref64.prefixes", k.Prefix, k.Origin, in.Config.Address.IPv6))
+// hasAddress says whether there is an address to go by: one of the host, or where we make one, a prefix for it.
+func (in *Input) hasAddress(uplink platform.Link, path config.Path) bool {
+	if hasGlobalAddress(&in.Host, in.Config.Interface.Name) {
+		return true
 	}
-	in.PREF64 = usable
-	return warnings
+	if path != config.PathPacket || in.Config.Address.IPv6.IsValid() {
+		return false
+	}
+	candidates, _ := in.candidates(uplink)
+	return len(candidates) > 0
 }
 
-// through is what both paths have in common.
-func through(in Input, uplink platform.Link, mtu int) Plan {
-	c, best := in.Config, in.PREF64[0]
-	p := Plan{Uplink: uplink, Source: best.Source, Origin: best.Origin, MTU6: mtu, MTU4: mtu4(c, mtu)}
-	p.Elsewhere, p.Here = byDirection(in)
+// warnings are about PREF64s that cannot be used, though their origin is trusted. The configuration is checked for that, but a network may say
+// anything, and must not end us by it.
+func (in *Input) warnings() (lines []string) {
 	for _, k := range in.PREF64 {
-		p.PREF64 = append(p.PREF64, k.Prefix)
+		link, _ := in.Host.Link(k.Link)
+		if why := in.distrust(k); why != "" && why == in.holdsUs(k, link) {
+			lines = append(lines, fmt.Sprintf("PREF64 %v, %s, is not used: %s", k.Prefix, k.Origin(), why))
+		}
 	}
-	from := "configured"
-	if best.Source == discovery.DNS {
-		from = "from " + best.Origin + " by RFC 7050"
+	return lines
+}
+
+// serve fills in what follows from the generations.
+func (p *Plan) serve(in Input, t *turn) {
+	c := in.Config
+	p.On, p.Code, p.Generations, p.Self6 = true, "on", t.all, t.current.self6(t.current.addr)
+	p.accept(in, t)
+	p.Why = fmt.Sprintf("IPv4 through %s, PREF64 %v (%s)", p.Uplink.Name, p.PREF64[0], p.Origin)
+
+	p.Host.TUN, p.Host.Routes = c.Interface.Name, defaultRoute(c, p.MTU6)
+	if _, host := c.Interface.Host(); !host {
+		return
 	}
-	p.Why = fmt.Sprintf("IPv4 through %s, PREF64 %v (%s)", uplink.Name, best.Prefix, from)
-	return p
+	for _, g := range t.all {
+		p.Host.Addrs = append(p.Host.Addrs, g.IPv4)
+	}
+	for i := range p.Host.Routes {
+		p.Host.Routes[i].Src = t.all[0].IPv4.Addr()
+	}
+}
+
+// accept fills in the PREF64s: those of the generations, then the best, then all others; and who told the first.
+func (p *Plan) accept(in Input, t *turn) {
+	add := func(one pref64.Prefix) {
+		if !slices.Contains(p.PREF64, one) {
+			p.PREF64 = append(p.PREF64, one)
+		}
+	}
+	for _, g := range t.all {
+		add(g.PREF64)
+	}
+	add(t.best.Prefix)
+	for _, k := range in.PREF64 {
+		add(k.Prefix)
+	}
+	i := slices.IndexFunc(in.PREF64, func(k discovery.Known) bool { return k.Prefix == p.PREF64[0] })
+	p.Source, p.Origin = in.PREF64[i].Source, in.PREF64[i].Origin()
 }
 
 // byDirection are the IPv4 prefixes that lead to other interfaces than ours, and those that lead to ours, but for what is ours.
@@ -180,28 +232,30 @@ func kernel(in Input, p Plan) Plan {
 		return Plan{Code: "no-address", Wrong: true, Why: "off: address.ipv6 is not set, and path kernel needs an IPv6 address or prefix that is routed " +
 			"to this host: set it, or leave path = auto"}
 	}
-	p.On, p.Code, p.Ours, p.Self6 = true, "on", CLAT(c), c.SelfIPv6()
-	p.Why = fmt.Sprintf("on: %s, as %s", p.Why, shortPrefix(p.Ours))
+	p.serve(in, in.succeed(p.Uplink, p.Path))
+	p.Why = fmt.Sprintf("on: %s, as %s", p.Why, shortPrefix(p.Ours()))
 	if link, ok := onLink(in, p.Uplink); ok {
 		p.Warnings = append(p.Warnings, fmt.Sprintf("address.ipv6 = %v lies in %v, which is on-link at %s: the router asks there who has it, and "+
 			"nobody answers; use path = \"packet\", or an address that is routed to this host%s", c.Address.IPv6, link, p.Uplink.Name,
 			by(&in.Host, p.Uplink)))
 	}
-	p.Host = hostConfig(c, p.Uplink, p)
+	p.forward(c)
 	return p
 }
 
-// hostConfig is the host as path kernel needs it. IPv6 of full size comes in through the TUN, so the device's MTU is that of IPv6, or that
+// forward is the host as path kernel needs it. IPv6 of full size comes in through the TUN, so the device's MTU is that of IPv6, or that
 // of IPv4 where it is set to more, and the IPv4 routes have what is left of it.
-func hostConfig(c *config.Config, uplink platform.Link, p Plan) platform.HostConfig {
-	h := platform.HostConfig{TUN: c.Interface.Name, MTU: max(p.MTU6, p.MTU4)}
-	if host, ok := c.Interface.Host(); ok {
-		h.Addrs = []netip.Prefix{netip.PrefixFrom(host, 32)}
+func (p *Plan) forward(c *config.Config) {
+	h := &p.Host
+	h.MTU = max(p.MTU6, p.MTU4)
+	h.Forward = &platform.Forward{Uplink: p.Uplink.Name, RepliesOnly: c.RepliesOnly()}
+	for _, g := range p.Generations {
+		if !slices.Contains(h.Forward.CLAT, g.IPv6) {
+			h.Routes = append(h.Routes, platform.Route{Dst: g.IPv6})
+			h.Forward.CLAT = append(h.Forward.CLAT, g.IPv6)
+		}
 	}
-	h.Routes = defaultRoute(c, p.MTU6)
-	ours := CLAT(c)
-	h.Routes = append(h.Routes, platform.Route{Dst: ours})
-	h.Forward = &platform.Forward{Uplink: uplink.Name, CLAT: []netip.Prefix{ours}, RepliesOnly: c.RepliesOnly()}
+	ours := p.Ours()
 	if self := c.SelfIPv6(); self.IsValid() && !ours.Contains(self) {
 		h.Forward.CLAT = append(h.Forward.CLAT, netip.PrefixFrom(self, 128))
 	}
@@ -219,88 +273,35 @@ func hostConfig(c *config.Config, uplink platform.Link, p Plan) platform.HostCon
 			h.Forward.PREF64 = append(h.Forward.PREF64, m.IPv6)
 		}
 	}
-	return h
 }
 
 // CLAT is the IPv6 prefix that stands for our IPv4 addresses, and that is to be routed to this host: the one address behind
 // address.ipv6 that stands for the host, or the whole prefix where clients are behind it.
-func CLAT(c *config.Config) netip.Prefix {
-	host, one := c.Interface.Host()
-	if p, ok := c.Address.Embedding(); ok && one {
-		return netip.PrefixFrom(netip.AddrFrom16(p.Embed(host.As4())), 128)
+func CLAT(c *config.Config) netip.Prefix { return clatOf(c, c.Interface.IPv4) }
+
+// clatOf is the same for other IPv4 addresses than interface.ipv4.
+func clatOf(c *config.Config, v4 netip.Prefix) netip.Prefix {
+	if p, ok := c.Address.Embedding(); ok && v4.IsSingleIP() {
+		return alone(netip.AddrFrom16(p.Embed(v4.Addr().As4())))
 	}
 	return c.Address.IPv6
 }
 
-func noPREF64(c *config.Config) string {
-	if slices.Contains(c.PREF64.Sources, config.SourceDNS) {
-		return "waiting: no PREF64: none is configured, and no resolver of this host has told one (RFC 7050); `uclat discover` shows what " +
-			"they say, pref64.prefixes sets one"
+func noPREF64(in Input, uplink platform.Link) string {
+	sources := in.Config.PREF64.Sources
+	has := func(s config.Source) bool { return slices.Contains(sources, s) }
+	var who []string
+	if has(config.SourceRA) || has(config.RAFrom(uplink.Name)) {
+		who = append(who, "no router announces one (RFC 8781)")
 	}
-	return "waiting: no PREF64: pref64.prefixes is empty, and pref64.sources names nothing else"
-}
-
-// findUplink is the interface that faces the PLAT: the named one, else the one that the kernel takes to get there. Without one, the
-// plan says why.
-func findUplink(in Input) (platform.Link, Plan) {
-	c, h := in.Config, &in.Host
-	waiting := func(format string, args ...any) (platform.Link, Plan) {
-		return platform.Link{}, Plan{Code: "no-uplink", Why: fmt.Sprintf("waiting: "+format, args...)}
+	if has(config.SourceDNS) {
+		who = append(who, "no resolver tells one (RFC 7050)")
 	}
-	if c.Uplink != "" {
-		switch l, ok := h.LinkByName(c.Uplink); {
-		case !ok:
-			return waiting("there is no interface %s (uplink)", c.Uplink)
-		case !l.Up:
-			return waiting("%s (uplink) is down", c.Uplink)
-		}
+	if len(who) == 0 {
+		return fmt.Sprintf("waiting: no PREF64: pref64.prefixes is empty, and pref64.sources names nothing that could tell one on %s", uplink.Name)
 	}
-	// A VPN may have the better route, but the NAT64 is that of the network: on path packet, which does not go by the kernel's choice, links
-	// with neighbours come first.
-	ownRoute := c.Path == config.PathPacket || c.Path == config.PathAuto && (!c.Address.IPv6.IsValid() || isOnSomeLink(in))
-	uplink := bestUplink(in, h.Routes, ownRoute)
-	if !uplink.Up && ownRoute { // rules may lead to them; the kernel's way to forward is that of the main table
-		uplink = bestUplink(in, h.OtherRoutes, ownRoute)
-	}
-	switch {
-	case uplink.Up:
-		return uplink, Plan{}
-	case c.Uplink != "":
-		return waiting("%s (uplink) has no IPv6 route toward the PLAT", c.Uplink)
-	}
-	return waiting("no interface has an IPv6 default route")
-}
-
-// bestUplink is the link that the best of the routes to the PLAT goes by; the zero value where none leads there.
-func bestUplink(in Input, routes []platform.Route, linksWithNeighboursFirst bool) (uplink platform.Link) {
-	c := in.Config
-	var best platform.Route
-	for _, r := range routes {
-		l, ok := in.Host.Link(r.Link)
-		if !ok || !l.Up || l.Name == c.Interface.Name || c.Uplink != "" && l.Name != c.Uplink || !leadsToPLAT(r, in.PREF64) {
-			continue
-		}
-		if linksWithNeighboursFirst && uplink.Up && uplink.L2 != l.L2 {
-			if l.L2 {
-				best, uplink = r, l
-			}
-			continue
-		}
-		// As the kernel chooses: the longest prefix, then the lowest metric.
-		if !uplink.Up || r.Dst.Bits() > best.Dst.Bits() || r.Dst.Bits() == best.Dst.Bits() && r.Metric < best.Metric {
-			best, uplink = r, l
-		}
-	}
-	return uplink
-}
-
-// leadsToPLAT says whether r leads to the PREF64 in use. As long as none is known, only a default route does.
-func leadsToPLAT(r platform.Route, known []discovery.Known) bool {
-	if len(known) == 0 {
-		return r.Dst.Addr().Is6() && r.Dst.Bits() == 0
-	}
-	plat := known[0].Prefix.Prefix()
-	return r.Dst.Bits() <= plat.Bits() && r.Dst.Contains(plat.Addr())
+	return fmt.Sprintf("waiting: no PREF64 on %s: none is configured, and %s; `uclat discover` shows what they say, pref64.prefixes sets one",
+		uplink.Name, strings.Join(who, ", and "))
 }
 
 func hasGlobalAddress(h *platform.Snapshot, tun string) bool {

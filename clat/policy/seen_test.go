@@ -40,17 +40,19 @@ var (
 	secret = [32]byte{1, 2, 3}
 )
 
-// addressName is how an address that is made is called in the tests: "2001:db8:1::/64#2" is the third of that prefix.
-var addressName = regexp.MustCompile(`([0-9a-f:]+/64)#(\d)`)
+// addressName is how an address that is made is called in the tests: "2001:db8:1::/64#2" is the third of that prefix, for interface.ipv4, and
+// "2001:db8:1::/64#2.6" that for the generation of 100.64.46.6.
+var addressName = regexp.MustCompile(`([0-9a-f:]+/64)#(\d)(?:\.(\d))?`)
 
 // seen is an Input at noon. Beside the lines of a snapshot there are "heard LINK STATE", "announced LINK ROUTER PREFIX [A=0] [preferred
-// DURATION]", and "trial LINK ADDRESS STATE [DETAIL...]" with an address or the name of one that is made.
+// DURATION]", "mtu LINK ROUTER OCTETS [MAC]" of what a router says, and "trial LINK ADDRESS STATE [DETAIL...]" with an address or the name of one
+// that is made.
 func seen(t *testing.T, settings, text, pref64 string) Input {
 	t.Helper()
 	in := Input{Config: parse(t, settings), PREF64: known(pref64), Now: noon, Secret: secret, Heard: map[int]discovery.Heard{}}
 	var host, rest []string
 	for line := range strings.Lines(text) {
-		if w := strings.Fields(line); len(w) > 0 && slices.Contains([]string{"heard", "announced", "trial"}, w[0]) {
+		if w := strings.Fields(line); len(w) > 0 && slices.Contains([]string{"heard", "announced", "mtu", "trial"}, w[0]) {
 			rest = append(rest, line)
 		} else {
 			host = append(host, line)
@@ -77,6 +79,12 @@ func seen(t *testing.T, settings, text, pref64 string) Input {
 				a.Preferred = noon.Add(d)
 			}
 			in.Announced = append(in.Announced, a)
+		case "mtu":
+			mtu, err := strconv.Atoi(w[3])
+			if err != nil {
+				t.Fatalf("%q: %v", line, err)
+			}
+			in.Routers = append(in.Routers, discovery.Router{Link: link.Index, Addr: netip.MustParseAddr(w[2]), MTU: mtu, Hardware: strings.Join(w[4:], "")})
 		case "trial":
 			one := Trial{Link: link.Index, Addr: addressNamed(w[2], link.Name), State: trialState(t, w[3])}
 			if one.Detail = strings.Join(w[4:], " "); one.State == Duplicate && one.Detail != "" {
@@ -110,6 +118,9 @@ func trialState(t *testing.T, text string) TrialState {
 func addressNamed(text, link string) netip.Addr {
 	if m := addressName.FindStringSubmatch(text); m != nil {
 		count, _ := strconv.Atoi(m[2])
+		if m[3] != "" {
+			link += "\x00100.64.46." + m[3] + "/32"
+		}
 		return makeAddress(secret, netip.MustParsePrefix(m[1]), link, count)
 	}
 	return netip.MustParseAddr(text)
@@ -121,8 +132,15 @@ func withNames(in Input, text string) string {
 	name := func(link int, p netip.Prefix) {
 		l, _ := in.Host.Link(link)
 		for count := range identifierRetries + 2 {
-			if p.Bits() == 64 {
-				pairs = append(pairs, makeAddress(in.Secret, p, l.Name, count).String(), fmt.Sprintf("%v#%d", p.Masked(), count))
+			if p.Bits() != 64 {
+				continue
+			}
+			for _, v4 := range in.pool() {
+				name := fmt.Sprintf("%v#%d", p.Masked(), count)
+				if v4 != in.Config.Interface.IPv4 {
+					name += fmt.Sprintf(".%d", v4.Addr().As4()[3])
+				}
+				pairs = append(pairs, makeAddress(in.Secret, p, in.identity(l, v4), count).String(), name)
 			}
 		}
 	}
@@ -146,8 +164,8 @@ func planText(in Input, p Plan) string {
 		}
 		b.WriteString("\n")
 	}
-	if p.Use.IsValid() {
-		fmt.Fprintf(&b, "use %v as %s, errors from %v\n", p.Use, shortPrefix(p.Ours), p.Self6)
+	if p.On {
+		fmt.Fprintf(&b, "use %v as %s, errors from %v\n", p.Ours().Addr(), shortPrefix(p.Ours()), p.Self6)
 	}
 	for _, w := range p.Warnings {
 		fmt.Fprintf(&b, "warning %s\n", w)
@@ -187,14 +205,16 @@ func checkWhole(t *testing.T, in Input, p Plan) {
 	if p.Code == "" || strings.ContainsAny(p.Why, "\n\"%") || p.Why == "" {
 		t.Errorf("%s  %q is not one line that a log shows as it is", p.Code, p.Why)
 	}
-	if p.Path != config.PathPacket && len(p.Try) > 0 || len(p.Try) > 2 {
+	if p.Path != config.PathPacket && len(p.Try) > 0 || len(p.Try) > maxGenerations+1 {
 		t.Errorf("%s, on path %s: tries %v", p.Code, p.Path, p.Try)
 	}
-	if starting := p.Code == "checking-address" || p.Code == "probing"; starting && len(p.Try) != 1 || !p.On && !starting && len(p.Try) != 0 {
+	starting, idle := p.Code == "checking-address" || p.Code == "probing", p.Code == "no-pref64"
+	if starting && len(p.Try) != 1 || idle && len(p.Try) > 1 || !p.On && !starting && !idle && len(p.Try) != 0 {
 		t.Errorf("%s: tries %v", p.Code, p.Try)
 	}
 	for i, h := range p.Try {
-		if !h.Addrs.IsValid() || h.Addrs.Masked() != h.Addrs || h.ND && !h.Addrs.IsSingleIP() || slices.Contains(p.Try[:i], h) {
+		same := func(o Hold) bool { return o.Addrs == h.Addrs }
+		if !h.Addrs.IsValid() || h.Addrs.Masked() != h.Addrs || h.ND && !h.Addrs.IsSingleIP() || slices.ContainsFunc(p.Try[:i], same) {
 			t.Errorf("tries %v", p.Try)
 		}
 		if in.trial(p.Uplink.Index, h.Addrs.Addr()).State == Duplicate {
@@ -205,17 +225,61 @@ func checkWhole(t *testing.T, in Input, p Plan) {
 		t.Errorf("tries %v, of which the kernel is to keep quiet about %v", p.Try, p.Host.Blackhole)
 	}
 	if !p.On {
-		if p.Use.IsValid() || p.Ours.IsValid() || p.Self6.IsValid() || !reflect.DeepEqual(p.Host, platform.HostConfig{Blackhole: p.Host.Blackhole}) {
+		if p.Self6.IsValid() || !reflect.DeepEqual(p.Host, platform.HostConfig{Blackhole: p.Host.Blackhole}) {
 			t.Errorf("%s, and half on: %+v", p.Code, p)
 		}
 		return
 	}
-	inUse := func(h Hold) bool { return h.Addrs == p.Ours && p.Ours.Addr() == p.Use }
-	if p.Wrong || !p.Ours.IsValid() || !p.Self6.IsValid() || p.Host.TUN == "" || len(p.PREF64) == 0 ||
+	inUse := func(h Hold) bool { return h.Addrs == p.Ours() }
+	if p.Wrong || !p.Ours().IsValid() || !p.Self6.IsValid() || p.Host.TUN == "" || len(p.PREF64) == 0 ||
 		p.Path == config.PathPacket && !slices.ContainsFunc(p.Try, inUse) {
 		t.Errorf("%s, and not whole: %+v", p.Code, p)
 	}
+	checkGenerations(t, in, p)
 	if p.Path == config.PathPacket && (p.Host.Forward != nil || p.Host.IPv6 || p.PathWhy == "") {
 		t.Errorf("path packet, and the host is changed: %+v", p.Host)
+	}
+}
+
+// checkGenerations holds the generations of a plan that is on to what is true of all of them.
+func checkGenerations(t *testing.T, in Input, p Plan) {
+	t.Helper()
+	in.PREF64 = in.on(p.Uplink)
+	pool := in.pool()
+	if len(p.Generations) > maxGenerations || p.PREF64[0] != p.Generations[0].PREF64 {
+		t.Errorf("generations %+v, PREF64s %v", p.Generations, p.PREF64)
+	}
+	for i, g := range p.Generations {
+		same := func(o Generation) bool {
+			return o.IPv4 == g.IPv4 || o.IPv6 == g.IPv6 && o.IPv6.IsValid() && o.PREF64 == g.PREF64
+		}
+		if slices.ContainsFunc(p.Generations[:i], same) {
+			t.Errorf("generation %d shares what another one has: %+v", i, p.Generations)
+		}
+		if !slices.Contains(pool, g.IPv4) || g.Old.IsZero() != (i == 0) || !slices.Contains(p.PREF64, g.PREF64) {
+			t.Errorf("generation %+v; the pool is %v, PREF64s are %v", g, pool, p.PREF64)
+		}
+		if routers := in.routersOf(p.Uplink, g.PREF64); !slices.Equal(routers, g.Routers) {
+			t.Errorf("generation %+v goes by %v, which announced its PREF64 %v", g, g.Routers, routers)
+		}
+		known := func(k discovery.Known) bool { return k.Prefix == g.PREF64 }
+		if !slices.ContainsFunc(in.PREF64, known) {
+			t.Errorf("generation %+v has a PREF64 that does not hold any more", g)
+		}
+	}
+	if _, host := in.Config.Interface.Host(); !host {
+		return
+	}
+	var addrs []netip.Prefix
+	for _, g := range p.Generations {
+		addrs = append(addrs, g.IPv4)
+	}
+	if !slices.Equal(addrs, p.Host.Addrs) {
+		t.Errorf("the host has %v of generations %+v", p.Host.Addrs, p.Generations)
+	}
+	for _, r := range p.Host.Routes {
+		if want := addrs[0].Addr(); r.Dst.Addr().Is4() && r.Src != want {
+			t.Errorf("route %+v, and new connections are to come from %v", r, want)
+		}
 	}
 }

@@ -25,8 +25,8 @@ func parse(t *testing.T, toml string) *config.Config {
 }
 
 // snapshot reads a host from lines: "link NAME [l3] [down] [mtu N] [hardware MAC]", "addr LINK PREFIX [tentative] [deprecated] [permanent]
-// [autoconf]", "route LINK PREFIX [via ADDRESS] [metric N] [ra]", "route4 LINK PREFIX", "routed LINK" (by routes that are not kept),
-// "filtered LINK", "forwarding FAMILY...". Links are numbered from 1.
+// [autoconf]", "route LINK PREFIX [via ADDRESS] [metric N] [ra] [elsewhere]", "neighbour LINK ADDRESS MAC", "route4 LINK PREFIX", "routed LINK"
+// (by routes that are not kept), "filtered LINK", "forwarding FAMILY...". Links are numbered from 1.
 func snapshot(t *testing.T, text string) (s platform.Snapshot) {
 	t.Helper()
 	for line := range strings.Lines(text) {
@@ -75,6 +75,8 @@ func snapshot(t *testing.T, text string) (s platform.Snapshot) {
 			}
 			s.Routes = append(s.Routes, r)
 			s.Routed = append(s.Routed, link.Index)
+		case "neighbour":
+			s.Neighbours = append(s.Neighbours, platform.Neighbour{Link: link.Index, Addr: netip.MustParseAddr(w[2]), Hardware: w[3]})
 		case "route4":
 			s.Routes4 = append(s.Routes4, platform.Route4{Link: link.Index, Dst: netip.MustParsePrefix(w[2])})
 		case "routed":
@@ -90,18 +92,33 @@ func snapshot(t *testing.T, text string) (s platform.Snapshot) {
 	return s
 }
 
-// known reads PREF64s: "PREFIX" is configured, "PREFIX@RESOLVER" was learned from that one.
+// known reads PREF64s: "PREFIX" is configured, "PREFIX@RESOLVER" was learned from that one, and "PREFIX@ROUTER" from a router, which has a
+// link-local address. Behind both "%LINK" is where that was, by index, and eth0 of the laptops without it; behind that "=MAC" is what a router
+// says of itself.
 func known(text string) (k []discovery.Known) {
 	for _, word := range strings.Fields(text) {
 		prefix, origin, learned := strings.Cut(word, "@")
-		one := discovery.Known{Prefix: pref64.MustParse(prefix), Origin: origin}
+		one := discovery.Known{Prefix: pref64.MustParse(prefix)}
 		if learned {
-			one.Source = discovery.DNS
+			var link string
+			origin, one.Hardware, _ = strings.Cut(origin, "=")
+			origin, link, _ = strings.Cut(origin, "%")
+			one.Link = eth0
+			if link != "" {
+				one.Link, _ = strconv.Atoi(link)
+			}
+			one.Source, one.Resolver = discovery.DNS, origin
+			if a := netip.MustParseAddr(origin); a.IsLinkLocalUnicast() {
+				one.Source, one.Resolver, one.Router = discovery.RA, "", a
+			}
 		}
 		k = append(k, one)
 	}
 	return k
 }
+
+// eth0 is the index of the second link, which is that of the laptops here.
+const eth0 = 2
 
 // hostText is a HostConfig as lines.
 func hostText(h platform.HostConfig) string {
@@ -121,6 +138,9 @@ func hostText(h platform.HostConfig) string {
 		}
 		if r.Metric != 0 {
 			fmt.Fprintf(&b, " metric %d", r.Metric)
+		}
+		if r.Src.IsValid() {
+			fmt.Fprintf(&b, " src %v", r.Src)
 		}
 		if r.MTU != 0 {
 			fmt.Fprintf(&b, " mtu %d", r.MTU)

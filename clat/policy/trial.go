@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 )
@@ -45,12 +46,27 @@ type attempt struct {
 	degraded bool // the latter
 }
 
+// attemptOf is how far an address of a choice has come.
+func (in *Input) attemptOf(link int, c choice, addr netip.Addr) attempt {
+	a := attempt{choice: c, addr: addr, state: Seen, usable: true}
+	if !c.free {
+		t := in.trial(link, addr)
+		a.state, a.detail = t.State, t.Detail
+		a.degraded = t.State == Silent
+		a.usable = a.degraded || t.State == Seen
+	}
+	return a
+}
+
 // maxSilent is how many addresses of a prefix are tried that nothing answers to. The last is used all the same: a network that answers
 // no probe may well carry packets.
 const maxSilent = 2
 
 // attempt goes through the addresses of a choice in order. False: all of them are somebody else's.
 func (in *Input) attempt(link int, c choice) (last attempt, ok bool) {
+	if c.free {
+		return in.attemptOf(link, c, c.address(0)), true
+	}
 	silent := 0
 	for count := 0; count <= c.retries && silent < maxSilent; count++ {
 		a := c.address(count)
@@ -58,13 +74,30 @@ func (in *Input) attempt(link int, c choice) (last attempt, ok bool) {
 		case Duplicate:
 		case Silent:
 			silent++
-			last, ok = attempt{choice: c, addr: a, state: t.State, detail: t.Detail, usable: true, degraded: true}, true
+			last, ok = in.attemptOf(link, c, a), true
 			if t.Unsent {
 				return last, true
 			}
 		default:
-			return attempt{choice: c, addr: a, state: t.State, usable: t.State == Seen}, true
+			return in.attemptOf(link, c, a), true
 		}
 	}
 	return last, ok
+}
+
+// find goes through choices: an address that can be used, and a better one that is to be tried; nil where there is none. Those of which all are
+// somebody else's are lines of taken.
+func (in *Input) find(link int, choices []choice) (use, waiting *attempt, taken []string) {
+	for _, c := range choices {
+		a, ok := in.attempt(link, c)
+		switch {
+		case !ok:
+			taken = append(taken, fmt.Sprintf("all %d addresses that were tried in %v are taken", c.retries+1, c.what))
+		case a.usable && (use == nil || use.degraded && !a.degraded):
+			use = &a
+		case !a.usable && waiting == nil && (use == nil || use.degraded): // one after the other
+			waiting = &a
+		}
+	}
+	return use, waiting, taken
 }

@@ -70,11 +70,13 @@ func trials(link, text string) (lines string) {
 func TestTrials(t *testing.T) {
 	const (
 		a0, a1, b0, b1, l0 = "2001:db8:1::/64#0", "2001:db8:1::/64#1", "2001:db8:2::/64#0", "2001:db8:2::/64#1", "fd00:1::/64#0"
+		n0, n1, s0         = b0 + ".6", b1 + ".6", a0 + ".6" // of the next generation
 
 		on       = "on  on: " + through0
 		degraded = "degraded  on, degraded: " + through0
 		useA0    = "use " + a0 + " as " + a0 + ", errors from " + a0
 		useA1    = "use " + a1 + " as " + a1 + ", errors from " + a1
+		useN0    = "use " + n0 + " as " + n0 + ", errors from " + n0
 		useB0    = "use " + b0 + " as " + b0 + ", errors from " + b0
 		useL0    = "use " + l0 + " as " + l0 + ", errors from " + l0
 
@@ -88,17 +90,18 @@ func TestTrials(t *testing.T) {
 		{"and used", one + two + local, a0 + " seen", on + a0 + ", path packet\ntry " + a0 + " ND\n" + useA0},
 
 		{"the prefix of the one in use is deprecated: its successor is tried", renumbered, a0 + " seen",
-			on + a0 + ", path packet\ntry " + b0 + " ND\ntry " + a0 + " ND\n" + useA0},
-		{"is free", renumbered, a0 + " seen, " + b0 + " probing", on + a0 + ", path packet\ntry " + b0 + " ND\ntry " + a0 + " ND\n" + useA0},
-		{"takes over", renumbered, a0 + " seen, " + b0 + " seen", on + b0 + ", path packet\ntry " + b0 + " ND\n" + useB0},
+			on + a0 + ", path packet\ntry " + n0 + " ND\ntry " + a0 + " ND\n" + useA0},
+		{"is free", renumbered, a0 + " seen, " + n0 + " probing", on + a0 + ", path packet\ntry " + n0 + " ND\ntry " + a0 + " ND\n" + useA0},
+		{"takes over", renumbered, a0 + " seen, " + n0 + " seen", on + n0 + ", path packet\ntry " + n0 + " ND\ntry " + a0 + " ND\n" + useN0},
+		{"at the start what works is used", renumbered, a0 + " seen, " + b0 + " seen", on + b0 + ", path packet\ntry " + b0 + " ND\n" + useB0},
 		{"the old one is forgotten", renumbered, b0 + " seen", on + b0 + ", path packet\ntry " + b0 + " ND\n" + useB0},
-		{"the successor is taken: another one is tried", renumbered, a0 + " seen, " + b0 + " duplicate",
-			on + a0 + ", path packet\ntry " + b1 + " ND\ntry " + a0 + " ND\n" + useA0},
-		{"all successors are taken: it stays", renumbered, a0 + " seen, " + takenIn("2001:db8:2::/64"),
+		{"the successor is taken: another one is tried", renumbered, a0 + " seen, " + n0 + " duplicate",
+			on + a0 + ", path packet\ntry " + n1 + " ND\ntry " + a0 + " ND\n" + useA0},
+		{"all successors are taken: it stays", renumbered, a0 + " seen, " + strings.ReplaceAll(takenIn("2001:db8:2::/64"), " dup", ".6 dup"),
 			on + a0 + ", path packet\ntry " + a0 + " ND\n" + useA0},
-		{"nothing comes back to the successor: another one is tried", renumbered, a0 + " seen, " + b0 + " silent",
-			on + a0 + ", path packet\ntry " + b1 + " ND\ntry " + a0 + " ND\n" + useA0},
-		{"nor to that one: it stays", renumbered, a0 + " seen, " + b0 + " silent, " + b1 + " silent",
+		{"nothing comes back to the successor: another one is tried", renumbered, a0 + " seen, " + n0 + " silent",
+			on + a0 + ", path packet\ntry " + n1 + " ND\ntry " + a0 + " ND\n" + useA0},
+		{"nor to that one: it stays", renumbered, a0 + " seen, " + n0 + " silent, " + n1 + " silent",
 			on + a0 + ", path packet\ntry " + a0 + " ND\n" + useA0},
 		{"the old prefix is gone: the new one is used", two, a0 + " seen, " + b0 + " silent, " + b1 + " silent no answer",
 			degraded + b1 + ", path packet: no answer\ntry " + b1 + " ND\nuse " + b1 + " as " + b1 + ", errors from " + b1},
@@ -106,7 +109,7 @@ func TestTrials(t *testing.T) {
 		{"nothing comes back to the one in use: that of another prefix is tried beside it", one + local, a0 + " silent, " + a1 + " silent no answer",
 			degraded + a1 + ", path packet: no answer\ntry " + l0 + " ND\ntry " + a1 + " ND\n" + useA1},
 		{"and taken where something does", one + local, a0 + " silent, " + a1 + " silent no answer, " + l0 + " seen",
-			on + l0 + ", path packet\ntry " + l0 + " ND\n" + useL0},
+			on + l0 + ", path packet\ntry " + s0 + " ND\ntry " + l0 + " ND\n" + useL0},
 		{"nor there: the better prefix", one + local, a0 + " silent, " + a1 + " silent no answer, " + l0 + " silent, fd00:1::/64#1 silent",
 			degraded + a1 + ", path packet: no answer\ntry " + a1 + " ND\n" + useA1},
 		{"one after the other", one + local, a0 + " silent", "checking-address  starting: seeing whether " + a1 + " is free on eth0\ntry " + a1 + " ND"},
@@ -116,7 +119,7 @@ func TestTrials(t *testing.T) {
 		{"somebody takes the one in use: the next of its prefix", one + local, a0 + " duplicate",
 			"checking-address  starting: seeing whether " + a1 + " is free on eth0\ntry " + a1 + " ND"},
 		{"meanwhile the other prefix goes on", one + local, a0 + " duplicate, " + l0 + " seen",
-			on + l0 + ", path packet\ntry " + a1 + " ND\ntry " + l0 + " ND\n" + useL0},
+			on + l0 + ", path packet\ntry " + s0 + " ND\ntry " + l0 + " ND\n" + useL0},
 		{"all of one prefix are taken: the other one", one + local, takenIn("2001:db8:1::/64"),
 			"checking-address  starting: seeing whether " + l0 + " is free on eth0\ntry " + l0 + " ND"},
 		{"all of both", one + local, takenIn("2001:db8:1::/64") + ", " + takenIn("fd00:1::/64"), "duplicate-address  off: no address is free on eth0: " +

@@ -101,6 +101,7 @@ func (t *Translator) icmpError4(f *frame.Frame, h *header6, pair *eam.Pair4, s *
 	if t.m.To4(&inner, &in.src, &in.dst, true) != clat.DropNone {
 		return drop(clat.DropICMPInner)
 	}
+	pair.Dst = inner.Src // of those who share the IPv6 address, the quote alone says who it was
 	s.hairpin = inner.Hairpin && t.hairpin
 	word, reason := t.wordTo4(to.rest, icmp, &in, s)
 	if reason != clat.DropNone {

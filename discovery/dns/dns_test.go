@@ -3,7 +3,6 @@ package dns
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -13,7 +12,7 @@ import (
 )
 
 func TestRefresh(t *testing.T) {
-	bubble(t, "DISC-7050-3-4/TTL 60 is asked again at 50 s", func(t *testing.T) {
+	bubble(t, "RFC 7050, 3: TTL 60 is asked again at 50 s", func(t *testing.T) {
 		w := newWorld(t, r1)
 		w.answers(r1, aaaa(60, "64:ff9b::c000:aa"))
 		w.start()
@@ -26,7 +25,7 @@ func TestRefresh(t *testing.T) {
 			1m40s query udp 192.0.2.1
 			1m40s report dns 192.0.2.1 64:ff9b::/96 1m0s`)
 	})
-	bubble(t, "DISC-7050-3-4/a TTL below 30 s counts as 30 s", func(t *testing.T) {
+	bubble(t, "RFC 7050, 3: a TTL below 30 s counts as 30 s", func(t *testing.T) {
 		w := newWorld(t, r1)
 		w.answers(r1, aaaa(0, "64:ff9b::c000:aa"))
 		w.start()
@@ -37,7 +36,7 @@ func TestRefresh(t *testing.T) {
 			20s query udp 192.0.2.1
 			20s report dns 192.0.2.1 64:ff9b::/96 30s`)
 	})
-	bubble(t, "DISC-7050-3-4/a TTL above a day counts as a day", func(t *testing.T) {
+	bubble(t, "RFC 7050, 3: a TTL above a day counts as a day", func(t *testing.T) {
 		w := newWorld(t, r1)
 		w.answers(r1, aaaa(604800, "64:ff9b::c000:aa"))
 		w.start()
@@ -117,7 +116,7 @@ func TestNegative(t *testing.T) {
 		{"NXDOMAIN without SOA", []edit{withRCode(dnsmessage.RCodeNameError)}, time.Minute},
 		{"captive portal", []edit{aaaa(7200, "2001:db8::1")}, time.Minute},
 	} {
-		bubble(t, "DISC-7050-3-4/"+tt.name, func(t *testing.T) {
+		bubble(t, "RFC 7050, 3: "+tt.name, func(t *testing.T) {
 			w := newWorld(t, r1)
 			w.answers(r1, tt.edits...)
 			w.start()
@@ -128,7 +127,7 @@ func TestNegative(t *testing.T) {
 }
 
 func TestFailures(t *testing.T) {
-	bubble(t, "DISC-7050-3-4/SERVFAIL is asked again after 1 s, doubling to 60 s", func(t *testing.T) {
+	bubble(t, "RFC 7050, 3: SERVFAIL is asked again after 1 s, doubling to 60 s", func(t *testing.T) {
 		w := newWorld(t, r1)
 		w.answers(r1, withRCode(dnsmessage.RCodeServerFailure))
 		w.start()
@@ -151,9 +150,7 @@ func TestFailures(t *testing.T) {
 			w.answers(r1, tt.says)
 			w.until(16 * time.Second) // answered at 15 s, and to be asked at 65 s
 			w.answers(r1, withRCode(dnsmessage.RCodeServerFailure))
-			w.mu.Lock()
-			w.lines = nil
-			w.mu.Unlock()
+			w.forget()
 			w.until(69 * time.Second)
 			w.expect(`
 				1m5s query udp 192.0.2.1
@@ -161,7 +158,7 @@ func TestFailures(t *testing.T) {
 				1m8s query udp 192.0.2.1`)
 		})
 	}
-	bubble(t, "DISC-7050-3-4/silence: three queries of 2 s, then back-off", func(t *testing.T) {
+	bubble(t, "RFC 7050, 3: silence: three queries of 2 s, then back-off", func(t *testing.T) {
 		w := newWorld(t, r1)
 		w.start()
 		w.until(16 * time.Second)
@@ -180,9 +177,9 @@ func TestFailures(t *testing.T) {
 		w.until(time.Hour)
 		w.answers(r1, aaaa(60, "64:ff9b::c000:aa"))
 		w.until(2 * time.Hour)
-		want := `level=DEBUG msg="cannot ask a resolver for the PREF64" resolver=192.0.2.1 error="no answer to 3 queries, each given 2s: ` +
-			`is the resolver reachable from here, and its UDP port open"
-level=DEBUG msg="PREF64 found by DNS" resolver=192.0.2.1 prefixes=[64:ff9b::/96] lifetime=1m0s
+		want := `level=DEBUG msg="cannot ask a resolver for the PREF64" link=eth0 resolver=192.0.2.1 ` +
+			`error="no answer to 3 queries, each given 2s: is the resolver reachable from here, and its UDP port open"
+level=DEBUG msg="PREF64 found by DNS" link=eth0 resolver=192.0.2.1 prefixes=[64:ff9b::/96] lifetime=1m0s
 `
 		if diff := cmp.Diff(want, w.log.String()); diff != "" {
 			t.Errorf("-want +got:\n%s", diff)
@@ -196,8 +193,9 @@ level=DEBUG msg="PREF64 found by DNS" resolver=192.0.2.1 prefixes=[64:ff9b::/96]
 		w.start()
 		w.until(2 * time.Second)
 		w.mu.Lock()
-		w.broken, w.servers = nil, []netip.AddrPort{r1}
+		w.broken = nil
 		w.mu.Unlock()
+		w.resolvers(eth0, r1)
 		w.answers(r1, aaaa(60, "64:ff9b::c000:aa"))
 		w.until(4 * time.Second)
 		w.expect(`
@@ -206,14 +204,6 @@ level=DEBUG msg="PREF64 found by DNS" resolver=192.0.2.1 prefixes=[64:ff9b::/96]
 		if n := strings.Count(w.log.String(), "resolv.conf is a directory"); n != 1 {
 			t.Errorf("%d lines in the log, want 1:\n%s", n, &w.log)
 		}
-	})
-	bubble(t, "link-local without its interface", func(t *testing.T) {
-		w := newWorld(t, netip.MustParseAddrPort("[fe80::1]:53"))
-		answers, err := w.f.Lookup(t.Context())
-		if err != nil || answers[0].Err == nil || !strings.Contains(answers[0].Err.Error(), "fe80::1%INTERFACE") {
-			t.Errorf("%v, %v", answers, err)
-		}
-		w.expect("")
 	})
 }
 
@@ -226,14 +216,14 @@ func TestSeveralResolvers(t *testing.T) {
 		w.until(150 * time.Second)
 		w.expect(`
 			0s query udp 192.0.2.1
-			0s query udp fe80::2%eth0
+			0s query udp fe80::2%2
 			0s report dns fe80::2%eth0 64:ff9b::/96 1m0s
-			50s query udp fe80::2%eth0
+			50s query udp fe80::2%2
 			50s report dns fe80::2%eth0 64:ff9b::/96 1m0s
-			1m40s query udp fe80::2%eth0
+			1m40s query udp fe80::2%2
 			1m40s report dns fe80::2%eth0 64:ff9b::/96 1m0s
 			2m30s query udp 192.0.2.1
-			2m30s query udp fe80::2%eth0
+			2m30s query udp fe80::2%2
 			2m30s report dns fe80::2%eth0 64:ff9b::/96 1m0s`)
 	})
 	bubble(t, "the first with a PREF64 decides", func(t *testing.T) {
@@ -253,8 +243,28 @@ func TestSeveralResolvers(t *testing.T) {
 		w.until(10 * time.Second)
 		w.expect(`
 			0s query udp 192.0.2.1
-			2s query udp fe80::2%eth0
+			2s query udp fe80::2%2
 			2s report dns fe80::2%eth0 64:ff9b::/96 1m0s`)
+	})
+	bubble(t, "on refresh, one that was silent comes last", func(t *testing.T) {
+		w := newWorld(t, r1, r2)
+		w.answers(r2, aaaa(60, "64:ff9b::c000:aa"))
+		w.start()
+		w.until(3 * time.Second)
+		w.answers(r1, aaaa(60, "2001:db8::c000:aa"))
+		w.until(53 * time.Second)
+		w.answers(r2, nodata)
+		w.until(102 * time.Second)
+		w.expect(`
+			0s query udp 192.0.2.1
+			2s query udp fe80::2%2
+			2s report dns fe80::2%eth0 64:ff9b::/96 1m0s
+			52s query udp fe80::2%2
+			52s report dns fe80::2%eth0 64:ff9b::/96 1m0s
+			1m42s query udp fe80::2%2
+			1m42s withdraw dns fe80::2%eth0
+			1m42s query udp 192.0.2.1
+			1m42s report dns 192.0.2.1 2001:db8::/96 1m0s`)
 	})
 	bubble(t, "none beside a failure: only the failing one is asked again", func(t *testing.T) {
 		w := newWorld(t, r1, r2)
@@ -264,14 +274,14 @@ func TestSeveralResolvers(t *testing.T) {
 		w.until(41 * time.Second)
 		w.expect(`
 			0s query udp 192.0.2.1
-			0s query udp fe80::2%eth0
-			1s query udp fe80::2%eth0
-			3s query udp fe80::2%eth0
-			7s query udp fe80::2%eth0
-			15s query udp fe80::2%eth0
-			31s query udp fe80::2%eth0
+			0s query udp fe80::2%2
+			1s query udp fe80::2%2
+			3s query udp fe80::2%2
+			7s query udp fe80::2%2
+			15s query udp fe80::2%2
+			31s query udp fe80::2%2
 			40s query udp 192.0.2.1
-			40s query udp fe80::2%eth0`)
+			40s query udp fe80::2%2`)
 	})
 	bubble(t, "one that offered none and then fails does not make the Finder spin", func(t *testing.T) {
 		w := newWorld(t, r1)
@@ -286,23 +296,21 @@ func TestSeveralResolvers(t *testing.T) {
 			1m1s query udp 192.0.2.1
 			1m3s query udp 192.0.2.1`)
 	})
-	bubble(t, "what a resolver of a network left behind said is withdrawn", func(t *testing.T) {
+	bubble(t, "what a resolver of a network left behind said is withdrawn when the new one has answered", func(t *testing.T) {
 		w := newWorld(t, r1)
 		w.answers(r1, aaaa(600, "64:ff9b::c000:aa"))
 		w.answers(r2, aaaa(600, "2001:db8::c000:aa"))
 		w.start()
 		w.until(10 * time.Second)
-		w.mu.Lock()
-		w.servers = []netip.AddrPort{r2}
-		w.mu.Unlock()
+		w.resolvers(eth0, r2)
 		w.f.Knock()
 		w.until(11 * time.Second)
 		w.expect(`
 			0s query udp 192.0.2.1
 			0s report dns 192.0.2.1 64:ff9b::/96 10m0s
-			10s withdraw dns 192.0.2.1
-			10s query udp fe80::2%eth0
-			10s report dns fe80::2%eth0 2001:db8::/96 10m0s`)
+			10s query udp fe80::2%2
+			10s report dns fe80::2%eth0 2001:db8::/96 10m0s
+			10s withdraw dns 192.0.2.1`)
 	})
 }
 
@@ -367,14 +375,12 @@ func TestKnock(t *testing.T) {
 		w.answers(r2, aaaa(60, "64:ff9b::c000:aa"))
 		w.start()
 		w.until(time.Second)
-		w.mu.Lock()
-		w.servers = []netip.AddrPort{r2}
-		w.mu.Unlock()
+		w.resolvers(eth0, r2)
 		w.f.Knock()
 		w.until(3 * time.Second)
 		w.expect(`
 			0s query udp 192.0.2.1
-			2s query udp fe80::2%eth0
+			2s query udp fe80::2%2
 			2s report dns fe80::2%eth0 64:ff9b::/96 1m0s`)
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"syscall"
 	"time"
 )
 
@@ -23,13 +24,10 @@ var errSilent = fmt.Errorf("no answer to %d queries, each given %v: is the resol
 	tries, udpTimeout)
 
 // exchange asks one resolver once: over UDP, and over TCP where the answer is too long for that.
-func (f *Finder) exchange(ctx context.Context, server netip.AddrPort) (reply, error) {
-	if a := server.Addr(); a.IsLinkLocalUnicast() && a.Is6() && a.Zone() == "" {
-		return reply{}, fmt.Errorf("the address is link-local and names no interface: configure the resolver as %v%%INTERFACE", a)
-	}
-	r, err := f.converse(ctx, "udp", server, udpTimeout, askUDP)
+func (f *Finder) exchange(ctx context.Context, link Link, server netip.AddrPort) (reply, error) {
+	r, err := f.converse(ctx, link, "udp", server, udpTimeout, askUDP)
 	if errors.Is(err, errTruncated) {
-		r, err = f.converse(ctx, "tcp", server, tcpTimeout, askTCP)
+		r, err = f.converse(ctx, link, "tcp", server, tcpTimeout, askTCP)
 		if errors.Is(err, errSilent) {
 			err = fmt.Errorf("no answer within %v", tcpTimeout)
 		}
@@ -41,12 +39,13 @@ func (f *Finder) exchange(ctx context.Context, server netip.AddrPort) (reply, er
 }
 
 // converse opens a connection of its own, so that each query has a port that nobody can guess, and lets ask use it for so long.
-func (f *Finder) converse(ctx context.Context, network string, server netip.AddrPort, timeout time.Duration,
+func (f *Finder) converse(ctx context.Context, link Link, network string, server netip.AddrPort, timeout time.Duration,
 	ask func(net.Conn) (reply, error)) (reply, error) {
 	timed, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	var r reply
-	conn, err := f.dial(timed, network, server.String())
+	conn, err := f.dial(link)(timed, network, server.String())
+	unrouted := noRoute(err)
 	if err == nil {
 		defer conn.Close()
 		stop := context.AfterFunc(timed, func() { conn.Close() }) // ends a Read or Write that waits
@@ -62,12 +61,28 @@ func (f *Finder) converse(ctx context.Context, network string, server netip.Addr
 	case timed.Err() != nil || errors.As(err, &ne) && ne.Timeout():
 		return reply{}, errSilent
 	}
+	if unrouted != nil {
+		if server.Addr().Unmap().Is4() {
+			return reply{}, fmt.Errorf("the resolver has an IPv4 address, and %s has no IPv4 of its own that leads there: %w", link.Name, unrouted)
+		}
+		return reply{}, fmt.Errorf("%s has no route to the resolver: %w", link.Name, unrouted)
+	}
 	// The addresses in a net.OpError are the resolver's, which the caller names, and our port, which is another each time.
 	var op *net.OpError
 	if errors.As(err, &op) {
 		err = op.Err
 	}
 	return reply{}, err
+}
+
+// noRoute is why there is no way to where a connection was to lead, if that is what failed.
+func noRoute(err error) error {
+	for _, cause := range []error{syscall.ENETUNREACH, syscall.EHOSTUNREACH, syscall.EADDRNOTAVAIL} {
+		if errors.Is(err, cause) {
+			return cause
+		}
+	}
+	return nil
 }
 
 // askUDP sends a query and waits for its answer. The socket is connected: what does not come from the resolver is not seen.

@@ -121,7 +121,7 @@ func overTCP(t *testing.T, piece int, edits ...edit) func(net.Conn) {
 func truncated(m *dnsmessage.Message) { m.Truncated = true }
 
 func finderFor(servers ...netip.AddrPort) *Finder {
-	return New(Options{Servers: func(context.Context) ([]netip.AddrPort, error) { return servers, nil }})
+	return New(Options{Servers: func(context.Context, Link) ([]netip.AddrPort, error) { return servers, nil }})
 }
 
 // text is an Answer without its server, with the error up to its first colon.
@@ -180,7 +180,7 @@ func TestTransport(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			s := serve(t, tt.udp, tt.tcp)
-			answers, err := finderFor(s.addr).Lookup(t.Context())
+			answers, err := finderFor(s.addr).Lookup(t.Context(), eth0)
 			if err != nil || len(answers) != 1 {
 				t.Fatalf("%v, %v", answers, err)
 			}
@@ -208,7 +208,7 @@ func TestTransportForeignSource(t *testing.T) {
 		}
 		return [][]byte{respond(q.msg, aaaa(60, "64:ff9b::c000:aa"))}
 	}, nil)
-	a := finderFor(s.addr).try(t.Context(), s.addr)
+	a := finderFor(s.addr).try(t.Context(), eth0, s.addr)
 	if got := names(a.Prefixes); got != "64:ff9b::/96" {
 		t.Errorf("found %q, %v", got, a.Err)
 	}
@@ -219,7 +219,7 @@ func TestTransportFreshPorts(t *testing.T) {
 	f := finderFor(s.addr)
 	ports := map[uint16]bool{}
 	for range 16 {
-		f.try(t.Context(), s.addr)
+		f.try(t.Context(), eth0, s.addr)
 	}
 	for _, from := range s.sources() {
 		ports[from.Port()] = true
@@ -237,7 +237,7 @@ func TestTransportRefused(t *testing.T) {
 	addr := netip.MustParseAddrPort(l.LocalAddr().String())
 	l.Close()
 	began := time.Now()
-	answers, err := finderFor(addr).Lookup(t.Context())
+	answers, err := finderFor(addr).Lookup(t.Context(), eth0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -259,7 +259,7 @@ func TestLookupByServer(t *testing.T) {
 
 	// One resolver twice is asked once; an invalid one is none.
 	f := finderFor(plain.addr, dns64.addr, plain.addr, netip.AddrPort{}, gone.addr, portal.addr, refused.addr, short.addr)
-	answers, err := f.Lookup(t.Context())
+	answers, err := f.Lookup(t.Context(), eth0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -291,12 +291,12 @@ func TestLookupByServer(t *testing.T) {
 }
 
 func TestLookupWithoutResolvers(t *testing.T) {
-	if a, err := finderFor().Lookup(t.Context()); err == nil || !strings.Contains(err.Error(), "configure") {
+	if a, err := finderFor().Lookup(t.Context(), eth0); err == nil || !strings.Contains(err.Error(), "configure") {
 		t.Errorf("%v, error %v, want one that says what to do", a, err)
 	}
 	cause := errors.New("unreadable")
-	f := New(Options{Servers: func(context.Context) ([]netip.AddrPort, error) { return nil, cause }})
-	if _, err := f.Lookup(t.Context()); !errors.Is(err, cause) {
+	f := New(Options{Servers: func(context.Context, Link) ([]netip.AddrPort, error) { return nil, cause }})
+	if _, err := f.Lookup(t.Context(), eth0); !errors.Is(err, cause) {
 		t.Errorf("error is %v, want one that wraps %v", err, cause)
 	}
 }
@@ -306,7 +306,7 @@ func TestLookupEndsWithContext(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	began := time.Now()
-	answers, err := finderFor(s.addr).Lookup(ctx)
+	answers, err := finderFor(s.addr).Lookup(ctx, eth0)
 	if err != nil || len(answers) != 1 || !errors.Is(answers[0].Err, context.DeadlineExceeded) {
 		t.Errorf("%v, %v", answers, err)
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -18,6 +20,8 @@ const (
 	maxLifetime      = 24 * time.Hour
 	negativeLifetime = 60 * time.Second // of a negative answer that does not say how long it holds
 	maxPrefixes      = 16               // of one answer: more than any network has; bounds what a hostile one costs
+	maxResolvers     = 16               // of one link, likewise
+	port             = 53
 )
 
 // ErrNoDNS64 is the definite answer that a resolver offers no PREF64. It is wrapped with what the resolver said.
@@ -34,11 +38,11 @@ type Answer struct {
 	Err      error // why there are no prefixes: ErrNoDNS64, or what failed
 }
 
-// Lookup asks every resolver once, all at the same time, each again where it is silent; the answers are in the order of the
+// Lookup asks every resolver of a link once, all at the same time, each again where it is silent; the answers are in the order of the
 // resolvers. It takes 6 seconds at most, 10 where an answer comes over TCP. The error says why no resolver is known; what goes wrong
-// with one of them is in its Answer.
-func (f *Finder) Lookup(ctx context.Context) ([]Answer, error) {
-	servers, err := f.resolvers(ctx)
+// with one of them is in its Answer. The link need not be set.
+func (f *Finder) Lookup(ctx context.Context, link Link) ([]Answer, error) {
+	servers, err := f.resolvers(ctx, link)
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +51,7 @@ func (f *Finder) Lookup(ctx context.Context) ([]Answer, error) {
 	for i, server := range servers {
 		wg.Go(func() {
 			for range tries {
-				answers[i] = f.try(ctx, server)
+				answers[i] = f.try(ctx, link, server)
 				if !errors.Is(answers[i].Err, errSilent) {
 					return
 				}
@@ -58,29 +62,44 @@ func (f *Finder) Lookup(ctx context.Context) ([]Answer, error) {
 	return answers, nil
 }
 
-// resolvers are those to ask, each once; never none without an error.
-func (f *Finder) resolvers(ctx context.Context) ([]netip.AddrPort, error) {
-	all, err := f.servers(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("learning the resolvers: %w", err)
+// resolvers are those to ask on a link, each once; never none without an error.
+func (f *Finder) resolvers(ctx context.Context, link Link) ([]netip.AddrPort, error) {
+	all := link.announced()
+	if len(all) == 0 {
+		var err error
+		if all, err = f.servers(ctx, link); err != nil {
+			return nil, fmt.Errorf("learning the resolvers of %s: %w", link.Name, err)
+		}
 	}
 	var servers []netip.AddrPort
-	seen := map[netip.AddrPort]bool{}
 	for _, s := range all {
-		if s.IsValid() && !seen[s] {
-			seen[s] = true
+		if a := s.Addr(); a.Is6() && a.IsLinkLocalUnicast() && a.Zone() == "" {
+			s = netip.AddrPortFrom(a.WithZone(strconv.Itoa(link.Index)), s.Port())
+		}
+		if s.IsValid() && !slices.Contains(servers, s) && len(servers) < maxResolvers {
 			servers = append(servers, s)
 		}
 	}
 	if len(servers) == 0 {
-		return nil, errors.New("no resolver is known: configure one in the system, or configure the PREF64 itself")
+		return nil, fmt.Errorf("no resolver of %s is known: configure one in the system, or configure the PREF64 itself", link.Name)
 	}
 	return servers, nil
 }
 
+// announced are the announced resolvers that can be asked. One that is no unicast address of another host is left out: whoever
+// announces the host itself would have it asked what is for the link's resolvers.
+func (l Link) announced() (servers []netip.AddrPort) {
+	for _, a := range l.Announced {
+		if a.IsValid() && !a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast() && !a.Is4In6() {
+			servers = append(servers, netip.AddrPortFrom(a.WithZone(""), port))
+		}
+	}
+	return servers
+}
+
 // try asks one resolver once.
-func (f *Finder) try(ctx context.Context, server netip.AddrPort) Answer {
-	r, err := f.exchange(ctx, server)
+func (f *Finder) try(ctx context.Context, link Link, server netip.AddrPort) Answer {
+	r, err := f.exchange(ctx, link, server)
 	if err != nil {
 		return Answer{Server: server, Err: err}
 	}

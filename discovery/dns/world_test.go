@@ -16,18 +16,20 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/net/dns/dnsmessage"
 
+	"uclat/clat/pref64"
 	"uclat/discovery"
 )
 
-// world is resolvers in memory, and all that happens between them and a Finder as lines of text, each with its time. It lives in a
-// synctest bubble.
+// world is links with resolvers in memory, and all that happens between them and a Finder as lines of text, each with its time. What
+// happens on another link than eth0 bears its name. It lives in a synctest bubble.
 type world struct {
 	t       *testing.T
 	began   time.Time
 	mu      sync.Mutex
-	servers []netip.AddrPort
-	broken  error // what Servers fails with
+	servers map[int][]netip.AddrPort // by link
+	broken  error                    // what Servers fails with
 	says    map[netip.AddrPort][]edit
+	unable  map[netip.AddrPort]error // why it cannot be dialled
 	lines   []string
 	log     bytes.Buffer
 	set     discovery.Set
@@ -36,12 +38,25 @@ type world struct {
 
 var (
 	r1 = netip.MustParseAddrPort("192.0.2.1:53")
-	r2 = netip.MustParseAddrPort("[fe80::2%eth0]:53")
+	r2 = netip.MustParseAddrPort("[fe80::2%2]:53")
+	r3 = netip.MustParseAddrPort("[2001:db8:3::53]:53")
+
+	eth0  = Link{Index: 2, Name: "eth0"}
+	wlan0 = Link{Index: 3, Name: "wlan0"}
 )
 
-// newWorld has a Finder over these resolvers, which are silent.
+// newWorld has a Finder over eth0 with these resolvers, which are silent.
 func newWorld(t *testing.T, servers ...netip.AddrPort) *world {
-	w := &world{t: t, began: time.Now(), servers: servers, says: map[netip.AddrPort][]edit{}}
+	w := emptyWorld(t)
+	w.servers[eth0.Index] = servers
+	w.f.SetLinks([]Link{eth0})
+	return w
+}
+
+// emptyWorld has a Finder without links.
+func emptyWorld(t *testing.T) *world {
+	w := &world{t: t, began: time.Now(), servers: map[int][]netip.AddrPort{}, says: map[netip.AddrPort][]edit{},
+		unable: map[netip.AddrPort]error{}}
 	handler := slog.NewTextHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey {
 			return slog.Attr{}
@@ -49,13 +64,17 @@ func newWorld(t *testing.T, servers ...netip.AddrPort) *world {
 		return a
 	}})
 	w.f = New(Options{
-		Servers: func(context.Context) ([]netip.AddrPort, error) {
+		Servers: func(_ context.Context, link Link) ([]netip.AddrPort, error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			return w.servers, w.broken
+			return w.servers[link.Index], w.broken
 		},
-		Dial: w.dial,
-		Log:  slog.New(handler),
+		Dial: func(link Link) func(context.Context, string, string) (net.Conn, error) {
+			return func(_ context.Context, network, address string) (net.Conn, error) {
+				return w.dial(link, network, address)
+			}
+		},
+		Log: slog.New(handler),
 	})
 	return w
 }
@@ -77,8 +96,15 @@ func (w *world) start() {
 	})
 }
 
-func (w *world) dial(_ context.Context, network, address string) (net.Conn, error) {
+func (w *world) dial(link Link, network, address string) (net.Conn, error) {
 	server := netip.MustParseAddrPort(address)
+	w.mu.Lock()
+	unable := w.unable[server]
+	w.mu.Unlock()
+	if unable != nil {
+		w.note(link.Index, "cannot dial %s %v", network, server.Addr())
+		return nil, &net.OpError{Op: "dial", Net: network, Addr: net.UDPAddrFromAddrPort(server), Err: unable}
+	}
 	client, conn := net.Pipe()
 	go func() {
 		defer conn.Close()
@@ -88,7 +114,7 @@ func (w *world) dial(_ context.Context, network, address string) (net.Conn, erro
 			if err != nil {
 				return
 			}
-			w.note("query %s %v", network, server.Addr())
+			w.note(link.Index, "query %s %v", network, server.Addr())
 			w.mu.Lock()
 			edits := w.says[server]
 			w.mu.Unlock()
@@ -102,19 +128,37 @@ func (w *world) dial(_ context.Context, network, address string) (net.Conn, erro
 
 func (w *world) report(o discovery.Observation) {
 	if len(o.Prefixes) == 0 {
-		w.note("withdraw %v %s", o.Source, o.Origin)
+		w.note(o.Link, "withdraw %v %s", o.Source, o.Resolver)
 	} else {
-		w.note("report %v %s %s %v", o.Source, o.Origin, names(o.Prefixes), o.Lifetime)
+		var ps []pref64.Prefix
+		for _, offer := range o.Prefixes {
+			ps = append(ps, offer.Prefix)
+			if offer.Lifetime != o.Prefixes[0].Lifetime {
+				w.t.Errorf("one answer, several lifetimes: %v", o.Prefixes)
+			}
+		}
+		w.note(o.Link, "report %v %s %s %v", o.Source, o.Resolver, names(ps), o.Prefixes[0].Lifetime)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.set.Observe(time.Now(), o)
 }
 
-func (w *world) note(format string, args ...any) {
+func (w *world) note(link int, format string, args ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.lines = append(w.lines, fmt.Sprint(time.Since(w.began), " ")+fmt.Sprintf(format, args...))
+	at := fmt.Sprint(time.Since(w.began), " ")
+	if link == wlan0.Index {
+		at += "wlan0 "
+	}
+	w.lines = append(w.lines, at+fmt.Sprintf(format, args...))
+}
+
+// resolvers sets what the system knows of a link from now on.
+func (w *world) resolvers(link Link, servers ...netip.AddrPort) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.servers[link.Index] = servers
 }
 
 // answers sets what a resolver says from now on.
@@ -122,6 +166,28 @@ func (w *world) answers(server netip.AddrPort, edits ...edit) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.says[server] = edits
+}
+
+// silence has a resolver say nothing from now on.
+func (w *world) silence(server netip.AddrPort) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.says, server)
+}
+
+// known is what the Set makes of all that was reported.
+func (w *world) known() []discovery.Known {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	known, _ := w.set.Valid(time.Now())
+	return known
+}
+
+// forget drops the lines so far.
+func (w *world) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lines = nil
 }
 
 // nodata is an answer with nothing in it.

@@ -4,6 +4,6 @@ package ra
 
 import "uclat/platform"
 
-func system() (func(Link) (Socket, error), error) {
+func system() (func() (Socket, error), error) {
 	return nil, platform.Unsupported("listening for Router Advertisements")
 }

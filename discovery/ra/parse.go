@@ -9,16 +9,18 @@ import (
 	"uclat/discovery"
 )
 
-// Of RFC 4861, 4.2 and 4.6.
+// Of RFC 4861, 4.2.
 const (
 	typeAdvertisement = 134
 	advertisementLen  = 16 // without options
 	hopLimitOnLink    = 255
+)
 
-	optionPrefix    = 3
-	optionPrefixLen = 32
-	flagOnLink      = 0x80
-	flagAutonomous  = 0x40
+// What is taken of one message at most. Routers say far less; what somebody else says must not cost much.
+const (
+	maxPrefixes = 32
+	maxPREF64   = 16
+	maxServers  = 8
 )
 
 var linkLocal = netip.MustParsePrefix("fe80::/10")
@@ -34,7 +36,7 @@ var (
 )
 
 // parse reads an ICMPv6 message, whose checksum the kernel has verified. An option whose content is bad is left out; it does not spoil
-// the others.
+// the others. Of options that make sense once, the first good one counts.
 func parse(b []byte, hopLimit int, from netip.Addr) (ad discovery.Advertisement, err error) {
 	switch {
 	case len(b) < advertisementLen:
@@ -56,27 +58,7 @@ func parse(b []byte, hopLimit int, from netip.Addr) (ad discovery.Advertisement,
 		}
 		option := rest[:8*int(rest[1])]
 		rest = rest[len(option):]
-		switch option[0] {
-		case optionPrefix:
-			if p, ok := parsePrefix(option); ok {
-				ad.Prefixes = append(ad.Prefixes, p)
-			}
-		}
+		read(&ad, option)
 	}
 	return ad, nil
-}
-
-// parsePrefix reads a Prefix Information option (RFC 4861, 4.6.2).
-func parsePrefix(option []byte) (p discovery.PrefixInfo, ok bool) {
-	if len(option) != optionPrefixLen {
-		return p, false
-	}
-	p = discovery.PrefixInfo{
-		Prefix:     netip.PrefixFrom(netip.AddrFrom16([16]byte(option[16:])), int(option[2])).Masked(),
-		OnLink:     option[3]&flagOnLink != 0,
-		Autonomous: option[3]&flagAutonomous != 0,
-		Valid:      time.Duration(binary.BigEndian.Uint32(option[4:])) * time.Second,
-		Preferred:  time.Duration(binary.BigEndian.Uint32(option[8:])) * time.Second,
-	}
-	return p, p.Prefix.IsValid()
 }

@@ -87,7 +87,7 @@ func TestDelay(t *testing.T) {
 				}
 				delays = append(delays, d-asked)
 			}
-			if slices.Min(delays) < 0 || slices.Max(delays) >= second || slices.Max(delays)-slices.Min(delays) < second/10 {
+			if slices.Min(delays) < 0 || slices.Max(delays) >= maxDelay || slices.Max(delays)-slices.Min(delays) < maxDelay/5 {
 				t.Errorf("%s: delays %v", name, delays)
 			}
 		}
@@ -120,20 +120,20 @@ func TestSolicitOften(t *testing.T) {
 			time.Sleep(time.Duration(i%20) * time.Millisecond)
 		}
 		n := strings.Count(w.told(10*second), "rs 1")
-		if n < 8 || n > 40 {
+		if n < 8 || n > 13 {
 			t.Errorf("%d solicitations in 10 s", n)
 		}
 	})
 }
 
-// While duplicate address detection goes on, no socket can be opened.
-func TestTentative(t *testing.T) {
+// A link that is not ready is tried until it is.
+func TestNotReady(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
-		w.set(&w.cannotOpen, errFake)
+		w.set(&w.cannotSend, errFake)
 		w.SetLinks([]Link{eth0})
 		const ready = 1600 * time.Millisecond
 		w.expect(ready, "")
-		w.set(&w.cannotOpen, nil)
+		w.set(&w.cannotSend, nil)
 		at, what, _ := strings.Cut(w.told(3*second), " ")
 		asked, err := time.ParseDuration(at)
 		if err != nil || what != "rs 1" || asked > ready*5/4+minBackoff {
@@ -145,7 +145,28 @@ func TestTentative(t *testing.T) {
 	})
 }
 
-func TestNoLinkLocalAddress(t *testing.T) {
+// Where nothing can be sent for long, what routers say unasked is heard, and news of the link make it try soon.
+func TestCannotSend(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.set(&w.cannotSend, errFake)
+		w.SetLinks([]Link{eth0})
+		w.expect(time.Hour, "4s silence 1")
+		if w.tries < 100 || w.tries > 1000 || w.opened != 1 {
+			t.Errorf("%d tries to solicit in an hour, by %d sockets", w.tries, w.opened)
+		}
+		w.hear(eth0, header)
+		w.expect(time.Hour, "1h0m0s ra 1 30m0s")
+		w.set(&w.cannotSend, nil)
+		w.Solicit(eth0.Index)
+		w.expect(time.Hour+second, "1h0m0.25s rs 1")
+		w.expect(time.Hour+5*second, "1h0m4.25s rs 1") // nobody has answered that
+		w.hear(eth0, header)
+		w.expect(2*time.Hour, "1h0m5s ra 1 30m0s")
+	})
+}
+
+// Where it cannot listen for a while, silence is reported all the same, and then routers are solicited.
+func TestCannotListen(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.set(&w.cannotOpen, errFake)
 		w.SetLinks([]Link{eth0})
@@ -154,10 +175,20 @@ func TestNoLinkLocalAddress(t *testing.T) {
 			t.Errorf("%d tries to open a socket in an hour", w.opened)
 		}
 		w.set(&w.cannotOpen, nil)
-		w.Solicit(eth0.Index)
-		w.expect(time.Hour+second, "1h0m0s rs 1")
-		w.hear(eth0, header)
-		w.expect(2*time.Hour, "1h0m1s ra 1 30m0s")
+		if got := w.told(time.Hour + maxBackoff); !strings.HasSuffix(got, " rs 1") && !strings.Contains(got, " rs 1; ") {
+			t.Errorf("got %q", got)
+		}
+	})
+}
+
+// What is heard on links that nobody set is told, and answers nothing on those that are.
+func TestLinksThatAreNotSet(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.hear(eth1, header+prefixLA) // before SetLinks was called at all
+		w.SetLinks([]Link{eth0})
+		w.expect(second, "0s ra 2 30m0s; 0s rs 1")
+		w.hear(eth1, header)
+		w.expect(time.Hour, "1s ra 2 30m0s; 4s rs 1; 4s silence 1; 8s rs 1; 9s silence 1")
 	})
 }
 
@@ -167,7 +198,7 @@ func TestSocketFails(t *testing.T) {
 		w.expect(second, "0s rs 1")
 		w.hear(eth0, header)
 		w.expect(10*second, "1s ra 1 30m0s")
-		w.socket(eth0).failures <- errFake
+		w.current().failures <- errFake
 		w.expect(11*second, "")
 		w.hear(eth0, header)
 		w.expect(20*second, "11s ra 1 30m0s")
@@ -177,43 +208,64 @@ func TestSocketFails(t *testing.T) {
 	})
 }
 
-// Who has asked often enough asks no more for that.
-func TestSocketFailsLater(t *testing.T) {
+// A socket that opens and fails again and again is opened less and less often; what was not sent meanwhile is sent.
+func TestSocketKeepsFailing(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.SetLinks([]Link{eth0})
-		w.told(10 * second)
-		w.socket(eth0).failures <- errFake
-		w.expect(time.Hour, "")
-	})
-}
-
-// A socket whose address is gone cannot send; a new one can.
-func TestAddressChanges(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		w.SetLinks([]Link{eth0})
-		w.expect(3*second, "0s rs 1")
-		before := w.socket(eth0)
-		w.set(&w.cannotSend, errFake)
-		w.expect(5*second, "4s silence 1")
-		if w.socket(eth0) == before {
-			t.Error("the socket is the old one")
+		for range 20 {
+			w.current().failures <- errFake
+			w.told(time.Since(w.start) + maxBackoff)
 		}
-		w.set(&w.cannotSend, nil)
-		w.expect(time.Hour, "8s rs 1; 9s silence 1")
-	})
-}
-
-// Where a packet filter forbids to ask, what routers say unasked is heard.
-func TestCannotSend(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		w.set(&w.cannotSend, errFake)
-		w.SetLinks([]Link{eth0})
-		w.expect(time.Hour, "4s silence 1; 9s silence 1")
-		if w.opened > 5 {
+		if w.opened != 21 {
 			t.Errorf("%d sockets were opened", w.opened)
 		}
+		w.current().failures <- errFake
+		synctest.Wait()
+		w.Solicit(eth0.Index)
+		failed := time.Since(w.start)
+		if got := w.told(failed + maxBackoff/2); got != "" {
+			t.Errorf("got %s", got)
+		}
+		if got := w.told(failed + maxBackoff); !strings.HasSuffix(got, " rs 1") {
+			t.Errorf("got %s", got)
+		}
+	})
+}
+
+// Of a flood, so much is told that routers of other links are heard as ever.
+func TestFlood(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		synctest.Wait()
+		const n = 1000
+		for range n {
+			w.hear(eth1, header)
+		}
 		w.hear(eth0, header)
-		w.expect(2*time.Hour, "1h0m0s ra 1 30m0s")
+		for range n {
+			time.Sleep(10 * time.Millisecond)
+			w.hear(eth1, header)
+		}
+		got := w.told(11 * second)
+		if one, other := strings.Count(got, "ra 1 "), strings.Count(got, "ra 2 "); one != 1 || other != atOnce+10*perSecond {
+			t.Errorf("%d of the router, %d of the flood", one, other)
+		}
+		// What is not valid costs nothing of what is: it may come from anywhere.
+		for range n {
+			w.current().messages <- message{octets(t, header), 64, eth0.Index, router}
+		}
+		w.hear(eth0, header)
+		w.expect(11*second, "11s ra 1 30m0s")
+	})
+}
+
+func TestManyLinks(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		for i := range 10 * maxLimits {
+			w.hear(Link{Index: i + 1}, header)
+		}
+		if n := strings.Count(w.told(second), "ra"); n != 10*maxLimits {
+			t.Errorf("%d were told", n)
+		}
 	})
 }
 
@@ -225,25 +277,24 @@ func TestSetLinks(t *testing.T) {
 		w.hear(eth1, header)
 		w.expect(10*second, "1s ra 1 30m0s; 1s ra 2 30m0s")
 
-		kept := w.socket(eth1)
 		w.SetLinks([]Link{eth1})
 		w.expect(20*second, "")
-		if w.socket(eth0) != nil || w.socket(eth1) != kept {
-			t.Error("after eth0 has gone: a socket of it is open, or another one than before of eth1")
-		}
 		w.SetLinks(nil)
 		w.SetLinks([]Link{eth1}) // before anybody could look
-		if got := w.told(21 * second); !strings.HasSuffix(got, "rs 2") || w.socket(eth1) == kept {
+		if got := w.told(21 * second); !strings.HasSuffix(got, "rs 2") || strings.Contains(got, ";") {
 			t.Errorf("a link that went and came back is not a new one: %q", got)
 		}
 		w.hear(eth1, header)
 		w.told(25 * second)
 
-		renamed := Link{Index: eth1.Index, Name: "wan"}
-		w.SetLinks([]Link{renamed})
-		w.told(30 * second)
-		if w.socket(eth1) != nil || w.socket(renamed) == nil {
-			t.Error("after a link was renamed")
+		w.SetLinks([]Link{{Index: eth1.Index, Name: "wan"}})
+		if got := w.told(26 * second); !strings.HasSuffix(got, "rs 2") {
+			t.Errorf("a link of another name is not a new one: %q", got)
+		}
+		w.SetLinks(nil)
+		w.expect(time.Hour, "")
+		if w.opened != 1 {
+			t.Errorf("%d sockets were opened", w.opened)
 		}
 	})
 }

@@ -2,6 +2,7 @@ package ra
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -12,28 +13,44 @@ import (
 	"time"
 
 	"github.com/mdlayher/ndp"
+	"github.com/mdlayher/packet"
 	"golang.org/x/net/ipv6"
 
 	"uclat/discovery"
 	"uclat/test/lab/netlab"
 )
 
-var roles = netlab.Roles{"listen": listenRole, "router": routerRole, "send": sendRole}
+var roles = netlab.Roles{"listen": listenRole, "router": routerRole, "send": sendRole, "capture": captureRole}
 
-// listenRole is a Listener on the interface whose name is its argument. It reports each Advertisement. On SIGHUP it looks the interface
-// up again and solicits, as on a change of the network.
+// ready is what listenRole reports when its socket is open.
+var ready = discovery.Advertisement{Link: -1}
+
+// listenRole is a Listener that solicits on the interfaces whose names are its argument. It reports each Advertisement, and first that
+// it is ready. On SIGHUP it looks the interfaces up again and solicits, as on a change of the network.
 func listenRole(ctx context.Context, arg json.RawMessage, report func(any) error) error {
-	var name string
-	if err := json.Unmarshal(arg, &name); err != nil {
+	var names []string
+	if err := json.Unmarshal(arg, &names); err != nil {
 		return err
 	}
 	changed := make(chan os.Signal, 1)
 	signal.Notify(changed, syscall.SIGHUP)
-	l := New(Options{})
+	open, err := system()
+	if err != nil {
+		return err
+	}
+	l := New(Options{Listen: func() (Socket, error) {
+		s, err := open()
+		if err == nil {
+			err = report(ready)
+		}
+		return s, err
+	}})
 	set := func() {
 		var links []Link
-		if ifi, err := net.InterfaceByName(name); err == nil {
-			links = []Link{{Index: ifi.Index, Name: name}}
+		for _, name := range names {
+			if ifi, err := net.InterfaceByName(name); err == nil {
+				links = append(links, Link{Index: ifi.Index, Name: name})
+			}
 		}
 		l.SetLinks(links)
 		for _, link := range links {
@@ -47,6 +64,41 @@ func listenRole(ctx context.Context, arg json.RawMessage, report func(any) error
 	}()
 	set()
 	return l.Run(ctx, func(ad discovery.Advertisement) { _ = report(ad) })
+}
+
+// captureRole reports each Router Solicitation that comes by the interface whose name is its argument, as a frame in hexadecimal digits,
+// and first that it is ready.
+func captureRole(ctx context.Context, arg json.RawMessage, report func(any) error) error {
+	var name string
+	if err := json.Unmarshal(arg, &name); err != nil {
+		return err
+	}
+	ifi, err := net.InterfaceByName(name)
+	if err != nil {
+		return err
+	}
+	c, err := packet.Listen(ifi, packet.Raw, 0x86dd, nil)
+	if err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, func() { c.Close() })()
+	defer c.Close()
+	if err := report("ready"); err != nil {
+		return err
+	}
+	b := make([]byte, 1<<16)
+	for {
+		n, _, err := c.ReadFrom(b)
+		if err != nil {
+			return err
+		}
+		const header = 14 + 40
+		if n > header && b[14+6] == 58 && b[header] == 133 {
+			if err := report(hex.EncodeToString(b[:n])); err != nil {
+				return err
+			}
+		}
+	}
 }
 
 // routerRole answers Router Solicitations on the interface whose name is its argument with an advertisement, and reports each as text:
@@ -77,7 +129,7 @@ func routerRole(ctx context.Context, arg json.RawMessage, report func(any) error
 			return err
 		}
 		rs, ok := m.(*ndp.RouterSolicitation)
-		if !ok || from.IsUnspecified() { // the kernel's, while its address is tentative
+		if !ok {
 			continue
 		}
 		text := fmt.Sprint(cm.HopLimit, " ", from.WithZone(""))
@@ -153,7 +205,10 @@ func connect(ctx context.Context, name string, addr ndp.Addr) (*ndp.Conn, error)
 	}
 }
 
-// solicitation is what routerRole reports of one.
-func solicitation(hopLimit int, from netip.Addr, hardware net.HardwareAddr) string {
+// asked is what routerRole reports of one.
+func asked(hopLimit int, from netip.Addr, hardware net.HardwareAddr) string {
+	if hardware == nil {
+		return fmt.Sprint(hopLimit, " ", from)
+	}
 	return fmt.Sprint(hopLimit, " ", from, " ", hardware)
 }

@@ -7,87 +7,140 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"strconv"
+	"slices"
+	"time"
 
 	"github.com/mdlayher/ndp"
 	"golang.org/x/net/ipv6"
 )
 
-// socket is a raw ICMPv6 socket that is bound to a link by a link-local address.
+// ownAge is for how long the host's addresses are remembered: a flood of messages must not have them read for each.
+const ownAge = 100 * time.Millisecond
+
+var allRouters = &net.IPAddr{IP: net.IPv6linklocalallrouters}
+
+// socket is a raw ICMPv6 socket that is bound to nothing.
 type socket struct {
-	conn  *ndp.Conn
-	index int
-	own   netip.Addr
-	rs    *ndp.RouterSolicitation
+	raw  *net.IPConn
+	conn *ipv6.PacketConn
+	oob  [256]byte
+
+	own     []address // as they were at ownRead
+	ownRead time.Time
 }
 
-func system() (func(Link) (Socket, error), error) { return listen, nil }
-
-// listen opens a socket on the first link-local address of the link that can be bound to: while duplicate address detection goes on,
-// none can.
-func listen(link Link) (Socket, error) {
-	ifi, err := net.InterfaceByIndex(link.Index)
-	if err != nil {
-		return nil, fmt.Errorf("find the interface %s: %w", link.Name, err)
-	}
-	addrs, err := ifi.Addrs()
-	if err != nil {
-		return nil, fmt.Errorf("list the addresses of %s: %w", link.Name, err)
-	}
-	err = fmt.Errorf("%s has no link-local address", link.Name)
-	for _, a := range addrs {
-		p, notPrefix := netip.ParsePrefix(a.String())
-		if notPrefix != nil || !p.Addr().Is6() || !p.Addr().IsLinkLocalUnicast() {
-			continue
-		}
-		var s *socket
-		if s, err = listenOn(ifi, p.Addr()); err == nil {
-			return s, nil
-		}
-	}
-	return nil, err
+// address is a link-local address of this host.
+type address struct {
+	link int
+	addr netip.Addr
+	// tentative ones are not verified yet, or optimistic, and nothing should be sent from them that has others remember them (RFC 4429, 3.2).
+	tentative bool
 }
 
-func listenOn(ifi *net.Interface, addr netip.Addr) (*socket, error) {
-	// By its index, because package net remembers the indices of names for a minute, though another interface has the name by then.
-	byIndex := *ifi
-	byIndex.Name = strconv.Itoa(ifi.Index)
-	conn, own, err := ndp.Listen(&byIndex, ndp.Addr(addr.String()))
+func system() (func() (Socket, error), error) { return listen, nil }
+
+func listen() (Socket, error) {
+	raw, err := net.ListenIP("ip6:ipv6-icmp", &net.IPAddr{IP: net.IPv6unspecified})
 	if err != nil {
-		return nil, fmt.Errorf("open a raw ICMPv6 socket on %s: %w", ifi.Name, err)
+		return nil, fmt.Errorf("open a raw ICMPv6 socket: %w", err)
 	}
+	s := &socket{raw: raw, conn: ipv6.NewPacketConn(raw)}
 	var only ipv6.ICMPFilter
 	only.SetAll(true)
 	only.Accept(ipv6.ICMPTypeRouterAdvertisement)
 	err = errors.Join(
-		conn.SetICMPFilter(&only),
-		conn.SetControlMessage(ipv6.FlagHopLimit|ipv6.FlagInterface, true),
-		conn.JoinGroup(netip.IPv6LinkLocalAllNodes()), // without which only Linux would hear them
+		s.conn.SetICMPFilter(&only),
+		s.conn.SetControlMessage(ipv6.FlagHopLimit|ipv6.FlagInterface, true),
+		tellFragments(raw),
 	)
 	if err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("prepare a raw ICMPv6 socket on %s: %w", ifi.Name, err)
-	}
-	s := &socket{conn: conn, index: ifi.Index, own: own, rs: new(ndp.RouterSolicitation)}
-	if len(ifi.HardwareAddr) == 6 {
-		s.rs.Options = []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Source, Addr: ifi.HardwareAddr}}
+		raw.Close()
+		return nil, fmt.Errorf("prepare a raw ICMPv6 socket: %w", err)
 	}
 	return s, nil
 }
 
-// Receive leaves out what came before the socket was prepared, and what this host sent itself.
-func (s *socket) Receive(b []byte) (n, hopLimit int, from netip.Addr, err error) {
+// Receive leaves out what came before the socket was prepared, what came in fragments (RFC 6980), and what this host sent itself, of which
+// a raw socket gets a copy.
+func (s *socket) Receive(b []byte) (n, hopLimit, link int, from netip.Addr, err error) {
 	for {
-		n, cm, from, err := s.conn.ReadRaw(b)
+		n, oob, _, source, err := s.raw.ReadMsgIP(b, s.oob[:])
 		if err != nil {
-			return 0, 0, netip.Addr{}, err
+			return 0, 0, 0, netip.Addr{}, err
 		}
-		if cm != nil && cm.IfIndex == s.index && from != s.own {
-			return n, cm.HopLimit, from, nil
+		var cm ipv6.ControlMessage
+		if cm.Parse(s.oob[:oob]) != nil || cm.IfIndex == 0 || wasFragmented(s.oob[:oob]) {
+			continue
+		}
+		from, ok := netip.AddrFromSlice(source.IP)
+		if ok && !s.isOwn(cm.IfIndex, from) {
+			return n, cm.HopLimit, cm.IfIndex, from, nil
 		}
 	}
 }
 
-func (s *socket) Solicit() error { return s.conn.WriteTo(s.rs, nil, netip.IPv6LinkLocalAllRouters()) }
+// Solicit sends from an address that is verified, else from none, as RFC 4861, 4.1 has it of a host that has no address yet: routers hear
+// of it a second or more before its address is ready, and answer to all nodes. Where there is no link-local address at all, IPv6 is off on
+// the link, or whoever configures it has not begun.
+func (s *socket) Solicit(link Link) error {
+	if err := s.join(link); err != nil {
+		return fmt.Errorf("join the group of all nodes on %s: %w", link.Name, err)
+	}
+	own, err := ownAddresses()
+	if err != nil {
+		return err
+	}
+	own = slices.DeleteFunc(own, func(a address) bool { return a.link != link.Index })
+	if len(own) == 0 {
+		return fmt.Errorf("%s has no link-local address", link.Name)
+	}
+	verified := slices.DeleteFunc(slices.Clone(own), func(a address) bool { return a.tentative })
+	if len(verified) == 0 {
+		return solicitFromNone(link)
+	}
+	for _, a := range verified {
+		if err = s.solicitFrom(link, a.addr); err == nil {
+			break
+		}
+	}
+	return err
+}
+
+func (s *socket) solicitFrom(link Link, addr netip.Addr) error {
+	ifi, err := net.InterfaceByIndex(link.Index)
+	if err != nil {
+		return fmt.Errorf("find the interface %s: %w", link.Name, err)
+	}
+	message := new(ndp.RouterSolicitation)
+	if len(ifi.HardwareAddr) == 6 { // octets: Ethernet
+		message.Options = []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Source, Addr: ifi.HardwareAddr}}
+	}
+	rs, err := ndp.MarshalMessage(message) // the kernel fills in the checksum
+	if err != nil {
+		return fmt.Errorf("make a Router Solicitation for %s: %w", link.Name, err)
+	}
+	cm := &ipv6.ControlMessage{IfIndex: link.Index, HopLimit: hopLimitOnLink, Src: addr.AsSlice()}
+	if _, err := s.conn.WriteTo(rs, cm, allRouters); err != nil {
+		return fmt.Errorf("send a Router Solicitation on %s from %v: %w", link.Name, addr, err)
+	}
+	return nil
+}
+
+// solicitation is a Router Solicitation without options (RFC 4861, 4.1).
+var solicitation = []byte{133, 7: 0}
 
 func (s *socket) Close() error { return s.conn.Close() }
+
+// isOwn is false where the host's addresses cannot be told.
+func (s *socket) isOwn(link int, addr netip.Addr) bool {
+	if time.Since(s.ownRead) > ownAge {
+		s.own, _ = ownAddresses()
+		s.ownRead = time.Now()
+	}
+	for _, a := range s.own {
+		if a.link == link && a.addr == addr && !a.tentative { // one that is tentative may be another's
+			return true
+		}
+	}
+	return false
+}

@@ -24,8 +24,9 @@ type world struct {
 
 	mu         sync.Mutex
 	events     []event
-	sockets    map[Link]*fake
+	socket     *fake // nil: not open
 	opened     int
+	tries      int // to solicit
 	cannotOpen error
 	cannotSend error
 }
@@ -38,7 +39,6 @@ type event struct {
 // fake is a Socket.
 type fake struct {
 	w        *world
-	link     Link
 	messages chan message
 	failures chan error
 	closed   chan struct{}
@@ -47,6 +47,7 @@ type fake struct {
 type message struct {
 	octets   []byte
 	hopLimit int
+	link     int
 	from     netip.Addr
 }
 
@@ -67,7 +68,7 @@ func inWorld(t *testing.T, f func(t *testing.T, w *world)) {
 func inBareWorld(t *testing.T, f func(t *testing.T, w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t, start: time.Now(), sockets: map[Link]*fake{}}
+		w := &world{t: t, start: time.Now()}
 		w.Listener = New(Options{Listen: w.open})
 		f(t, w)
 	})
@@ -84,8 +85,8 @@ func (w *world) run() (stop func()) {
 		if err := <-ended; err != nil {
 			w.t.Errorf("Run: %v", err)
 		}
-		if len(w.sockets) > 0 {
-			w.t.Errorf("%d sockets are open after Run", len(w.sockets))
+		if w.socket != nil {
+			w.t.Error("the socket is open after Run")
 		}
 	}
 }
@@ -127,18 +128,18 @@ func (w *world) report(ad discovery.Advertisement) {
 	w.happens("ra %d %v", ad.Link, ad.Lifetime)
 }
 
-func (w *world) open(l Link) (Socket, error) {
+func (w *world) open() (Socket, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.opened++
 	if w.cannotOpen != nil {
 		return nil, w.cannotOpen
 	}
-	if w.sockets[l] != nil {
-		w.t.Errorf("two sockets on %v", l)
+	if w.socket != nil {
+		w.t.Error("two sockets are open")
 	}
-	w.sockets[l] = &fake{w: w, link: l, messages: make(chan message), failures: make(chan error), closed: make(chan struct{})}
-	return w.sockets[l], nil
+	w.socket = &fake{w: w, messages: make(chan message), failures: make(chan error), closed: make(chan struct{})}
+	return w.socket, nil
 }
 
 // set makes that sockets cannot be opened, or cannot send; nil: they can.
@@ -148,41 +149,43 @@ func (w *world) set(what *error, to error) {
 	*what = to
 }
 
-func (w *world) socket(l Link) *fake {
+// current is the socket, which must be open.
+func (w *world) current() *fake {
+	w.t.Helper()
+	synctest.Wait()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.sockets[l]
+	if w.socket == nil {
+		w.t.Fatal("nobody listens")
+	}
+	return w.socket
 }
 
 // hear has a router of the link say something.
 func (w *world) hear(l Link, text string) {
 	w.t.Helper()
-	synctest.Wait()
-	s := w.socket(l)
-	if s == nil {
-		w.t.Fatalf("nobody listens on %v", l)
-	}
-	s.messages <- message{octets(w.t, text), 255, router}
+	w.current().messages <- message{octets(w.t, text), 255, l.Index, router}
 	synctest.Wait()
 }
 
-func (f *fake) Receive(b []byte) (n, hopLimit int, from netip.Addr, err error) {
+func (f *fake) Receive(b []byte) (n, hopLimit, link int, from netip.Addr, err error) {
 	select {
 	case m := <-f.messages:
-		return copy(b, m.octets), m.hopLimit, m.from, nil
+		return copy(b, m.octets), m.hopLimit, m.link, m.from, nil
 	case err := <-f.failures:
-		return 0, 0, netip.Addr{}, err
+		return 0, 0, 0, netip.Addr{}, err
 	case <-f.closed:
-		return 0, 0, netip.Addr{}, errors.New("closed")
+		return 0, 0, 0, netip.Addr{}, errors.New("closed")
 	}
 }
 
-func (f *fake) Solicit() error {
+func (f *fake) Solicit(l Link) error {
 	f.w.mu.Lock()
+	f.w.tries++
 	err := f.w.cannotSend
 	f.w.mu.Unlock()
 	if err == nil {
-		f.w.happens("rs %d", f.link.Index)
+		f.w.happens("rs %d", l.Index)
 	}
 	return err
 }
@@ -191,6 +194,6 @@ func (f *fake) Close() error {
 	f.w.mu.Lock()
 	defer f.w.mu.Unlock()
 	close(f.closed)
-	delete(f.w.sockets, f.link)
+	f.w.socket = nil
 	return nil
 }

@@ -27,7 +27,7 @@ type device struct {
 	addrs   []netip.Prefix // given by us
 }
 
-// setDevice sets up the TUN itself and its addresses.
+// setDevice sets up the TUN itself, and gives it the addresses that it lacks.
 func (h *Host) setDevice(nl *netlink.Handle, want platform.HostConfig) error {
 	ipv6 := carriesIPv6(want)
 	if ipv6 && want.MTU != 0 && want.MTU < clat.MinMTU6 { // below it Linux takes IPv6 off the interface
@@ -75,7 +75,7 @@ func (h *Host) setDevice(nl *netlink.Handle, want platform.HostConfig) error {
 		}
 		h.tun.brought = true
 	}
-	return h.tun.setAddrs(nl, link, want.Addrs)
+	return h.tun.addAddrs(nl, link, want.Addrs)
 }
 
 func carriesIPv6(want platform.HostConfig) bool { return want.IPv6 || want.Forward != nil }
@@ -142,8 +142,7 @@ func first6(want platform.HostConfig) (p netip.Prefix, ok bool) {
 	return p, false
 }
 
-// setAddrs gives the TUN the addresses that it lacks, and takes away those of ours that are no longer wanted.
-func (d *device) setAddrs(nl *netlink.Handle, link netlink.Link, want []netip.Prefix) error {
+func (d *device) addAddrs(nl *netlink.Handle, link netlink.Link, want []netip.Prefix) error {
 	have, err := nl.AddrList(link, netlink.FAMILY_ALL)
 	if err != nil {
 		return fmt.Errorf("TUN %s: list addresses: %w", d.name, err)
@@ -160,12 +159,20 @@ func (d *device) setAddrs(nl *netlink.Handle, link netlink.Link, want []netip.Pr
 			d.addrs = append(d.addrs, p)
 		}
 	}
+	return nil
+}
+
+// dropAddrs takes away the addresses of ours that are no longer wanted. The kernel takes the IPv4 routes with it that have them as their source:
+// those have another one by now.
+func (d *device) dropAddrs(nl *netlink.Handle, want []netip.Prefix) error {
 	var errs error
 	d.addrs = slices.DeleteFunc(d.addrs, func(p netip.Prefix) bool {
 		if slices.Contains(want, p) {
 			return false
 		}
-		if err := nl.AddrDel(link, kernelAddr(p)); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+		addr := kernelAddr(p)
+		addr.LinkIndex = d.index
+		if err := nl.AddrDel(nil, addr); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
 			errs = errors.Join(errs, fmt.Errorf("TUN %s: remove address %s: %w", d.name, p, err))
 			return false
 		}
@@ -188,7 +195,7 @@ func (h *Host) clearDevice(nl *netlink.Handle) error {
 	if err != nil {
 		return fmt.Errorf("TUN %s: put back: %w", d.name, err)
 	}
-	errs := d.setAddrs(nl, link, nil)
+	errs := d.dropAddrs(nl, nil)
 	if d.brought {
 		if err := nl.LinkSetDown(link); err != nil {
 			errs = errors.Join(errs, fmt.Errorf("TUN %s: set down: %w", d.name, err))

@@ -109,7 +109,7 @@ func open() (*netlink.Handle, error) {
 }
 
 // apply goes from what others notice least to what they notice most: an address before the routes that would use it, and packets
-// are forwarded, or kept from being forwarded, before anything is routed to where they go.
+// are forwarded, or kept from being forwarded, before anything is routed to where they go. An address goes when no route uses it any more.
 func (h *Host) apply(ctx context.Context, nl *netlink.Handle, want platform.HostConfig) error {
 	// Another path: the same IPv6 address may be routed to the TUN on one and a blackhole on the other, and the kernel takes one of them.
 	if h.tun != nil && h.tun.ipv6 != carriesIPv6(want) {
@@ -122,6 +122,7 @@ func (h *Host) apply(ctx context.Context, nl *netlink.Handle, want platform.Host
 		func() error { return h.setDevice(nl, want) },
 		func() error { return h.setForward(nl, want.TUN, want.Forward) },
 		func() error { return h.routes.set(nl, h.tun.index, want.Routes) },
+		func() error { return h.tun.dropAddrs(nl, want.Addrs) },
 		func() error { return h.dropBlackholes(nl) },
 	} {
 		h.step()

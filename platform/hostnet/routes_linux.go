@@ -3,6 +3,7 @@ package hostnet
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
@@ -35,7 +36,7 @@ func (added routes) set(nl *netlink.Handle, tun int, want []platform.Route) erro
 		}
 		set := nl.RouteAdd
 		for h := range have {
-			if h.Dst == w.Dst && h.Metric == w.Metric { // the same to the kernel, with another way or MTU
+			if h.Dst == w.Dst && h.Metric == w.Metric { // the same to the kernel, with another way, source or MTU
 				set = nl.RouteReplace
 				delete(have, h)
 				break
@@ -81,10 +82,7 @@ func (added routes) list(nl *netlink.Handle, tun int) (map[platform.Route]netlin
 	filter := &netlink.Route{Table: unix.RT_TABLE_MAIN, Protocol: Protocol}
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
 		err := nl.RouteListFilteredIter(family, filter, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PROTOCOL, func(r netlink.Route) bool {
-			key := platform.Route{Link: r.LinkIndex, Metric: r.Priority, MTU: r.MTU}
-			if a, ok := netip.AddrFromSlice(r.Gw); ok {
-				key.Via = a.Unmap()
-			}
+			key := platform.Route{Link: r.LinkIndex, Metric: r.Priority, MTU: r.MTU, Via: addr(r.Gw), Src: addr(r.Src)}
 			if a, ok := netip.AddrFromSlice(r.Dst.IP); ok { // vishvananda/netlink shows a default route as 0.0.0.0/0 or ::/0
 				bits, size := r.Dst.Mask.Size()
 				if size == 32 {
@@ -105,6 +103,12 @@ func (added routes) list(nl *netlink.Handle, tun int) (map[platform.Route]netlin
 	return ours, nil
 }
 
+// addr is one of vishvananda/netlink's; invalid where there is none.
+func addr(ip net.IP) netip.Addr {
+	a, _ := netip.AddrFromSlice(ip)
+	return a.Unmap()
+}
+
 func kernelRoute(r platform.Route) *netlink.Route {
 	k := &netlink.Route{
 		LinkIndex: r.Link,
@@ -118,6 +122,9 @@ func kernelRoute(r platform.Route) *netlink.Route {
 		k.Gw = r.Via.AsSlice()
 	} else if r.Dst.Addr().Is4() {
 		k.Scope = netlink.SCOPE_LINK
+	}
+	if r.Src.IsValid() {
+		k.Src = r.Src.AsSlice()
 	}
 	return k
 }

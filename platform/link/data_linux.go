@@ -97,13 +97,9 @@ func (c *Conn) write(s *sender, f *frame.Frame) error {
 	if f.Version() != 6 {
 		return c.refuse(errVersion)
 	}
-	var hop []byte
-	if c.shape.link > 0 {
-		h := c.hop.Load()
-		if h == nil {
-			return clat.ErrNextHop
-		}
-		hop = h[:]
+	hop, err := c.hop(f)
+	if err != nil {
+		return err
 	}
 	if !c.kernelCuts(hop) {
 		return c.writeCut(s, f, hop)

@@ -173,8 +173,8 @@ func TestBridge(t *testing.T) {
 		c := open(t, "br0", own+"/128")
 		data, nd := hear(t, c), hearND(t, c)
 		_, other := openPair(t, far)
-		c.Via(other.shape.own, c.shape.own)
-		other.Via(c.shape.own, other.shape.own)
+		c.Via(only(other.shape.own), c.shape.own)
+		other.Via(only(c.shape.own), other.shape.own)
 		atOther := hear(t, other)
 
 		p, ask := udp6(away, own, []byte("hello")), nd6(solicitation, peer, "ff02::1:ff00:c1a7", own)
@@ -219,7 +219,7 @@ func TestTCP(t *testing.T) {
 		far.Do(t, func() error {
 			l, err := rt.LinkByName("peer0")
 			if err == nil {
-				c.Via(l.Attrs().HardwareAddr, c.shape.own)
+				c.Via(only(l.Attrs().HardwareAddr), c.shape.own)
 			}
 			return err
 		})

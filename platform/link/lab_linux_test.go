@@ -109,9 +109,14 @@ func openPair(t *testing.T, far *nstest.NS) (near, other *Conn) {
 	})
 	t.Cleanup(func() { other.Close() })
 	must(t, other.Accept(prefixes(away+"/64")))
-	near.Via(other.shape.own, near.shape.own)
-	other.Via(near.shape.own, other.shape.own)
+	near.Via(only(other.shape.own), near.shape.own)
+	other.Via(only(near.shape.own), other.shape.own)
 	return near, other
+}
+
+// only is a next hop for all sources.
+func only(hw net.HardwareAddr) map[netip.Prefix]net.HardwareAddr {
+	return map[netip.Prefix]net.HardwareAddr{{}: hw}
 }
 
 // packetRead is a packet that was read, copied out.

@@ -29,9 +29,9 @@ type Conn struct {
 	raw     syscall.RawConn // of data
 	nd      *packet.Conn
 	ndRaw   syscall.RawConn
-	hop     atomic.Pointer[[etherLen]byte] // link-layer header of what Write sends; nil: not known
-	senders sync.Pool                      // of *sender
-	waiting sync.Mutex                     // the data socket's write deadline is of one Write
+	hops    atomic.Pointer[hops] // of what Write sends; nil: none is known
+	senders sync.Pool            // of *sender
+	waiting sync.Mutex           // the data socket's write deadline is of one Write
 	mtu     mtu
 	cutter  cutter
 
@@ -60,8 +60,8 @@ func newConn(o Options, s shape, data *os.File, nd *packet.Conn) (*Conn, error) 
 	c.in = c.buf[frame.Headroom-s.head() : frame.Headroom+frame.MaxLen+1] // one more than a packet has, to see what is cut off
 	c.senders.New = func() any { return newSender() }
 	if s.link > 0 && c.fixed { // Ethernet in name only: what is sent goes to the other end, whatever the addresses (the kernel does the same)
-		h := etherHeader(s.own, s.own)
-		c.hop.Store(&h)
+		list := makeHops(map[netip.Prefix]net.HardwareAddr{{}: s.own}, s.own)
+		c.hops.Store(&list)
 	}
 	var err error
 	if c.raw, err = data.SyscallConn(); err != nil {
@@ -120,19 +120,6 @@ func (c *Conn) Accept(to []netip.Prefix) error {
 		return c.failed("attach the filter for Neighbor Discovery", err)
 	}
 	return nil
-}
-
-// Via sets the link-layer header of what Write sends: to the next hop, from the link's own address, six octets each. Without to, Write
-// fails with clat.ErrNextHop, as it does before the first call. On a link that has no neighbours nothing changes.
-func (c *Conn) Via(to, from net.HardwareAddr) {
-	switch {
-	case c.fixed:
-	case len(to) != etherAddrLen || len(from) != etherAddrLen:
-		c.hop.Store(nil)
-	default:
-		h := etherHeader(to, from)
-		c.hop.Store(&h)
-	}
 }
 
 // Close ends waiting Reads and ReadNDs with os.ErrClosed, and leaves all groups. A second Close does nothing.

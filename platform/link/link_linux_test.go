@@ -151,9 +151,9 @@ func TestVia(t *testing.T) {
 		if near.lostWritten.Load() != before {
 			t.Error("counted as lost")
 		}
-		near.Via(net.HardwareAddr{2, 0, 0, 0, 0, 99}, near.shape.own) // nobody
+		near.Via(only(net.HardwareAddr{2, 0, 0, 0, 0, 99}), near.shape.own) // nobody
 		send(t, near, udp6(own, away, []byte("to nobody")))
-		near.Via(other.shape.own, near.shape.own)
+		near.Via(only(other.shape.own), near.shape.own)
 		n, err := near.Write([]*frame.Frame{inFrame(ok), inFrame([]byte{0x45, 0}), inFrame(ok)})
 		if n != 1 || !errors.Is(err, ErrRefused) {
 			t.Errorf("IPv4: %d, %v", n, err)
@@ -175,8 +175,9 @@ func TestVia(t *testing.T) {
 		must(t, err)
 		defer fixed.Close()
 		fixed.Via(nil, nil)
-		if h := fixed.hop.Load(); h == nil || *h != etherHeader(near.shape.own, near.shape.own) {
-			t.Errorf("without neighbours: header %x", h)
+		want := etherHeader(near.shape.own, near.shape.own)
+		if h, err := fixed.hop(inFrame(ok)); err != nil || !bytes.Equal(h, want[:]) {
+			t.Errorf("without neighbours: header %x, %v", h, err)
 		}
 	})
 }
@@ -257,7 +258,7 @@ func TestClose(t *testing.T) {
 		}
 		for range nd {
 		}
-		c.Via(c.shape.own, c.shape.own)
+		c.Via(only(c.shape.own), c.shape.own)
 		if _, err := c.Write([]*frame.Frame{inFrame(udp6(own, away, nil))}); !errors.Is(err, os.ErrClosed) {
 			t.Errorf("Write: %v", err)
 		}

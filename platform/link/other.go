@@ -21,7 +21,7 @@ func (c *Conn) Write([]*frame.Frame) (int, error)                       { return
 func (c *Conn) Batch() int                                              { return 0 }
 func (c *Conn) Lost() (read, written uint64)                            { return 0, 0 }
 func (c *Conn) Accept([]netip.Prefix) error                             { return unsupported() }
-func (c *Conn) Via(to, from net.HardwareAddr)                           {}
+func (c *Conn) Via(map[netip.Prefix]net.HardwareAddr, net.HardwareAddr) {}
 func (c *Conn) ReadND([]byte) (n int, from net.HardwareAddr, err error) { return 0, nil, unsupported() }
 func (c *Conn) SendND(packet []byte, to, from net.HardwareAddr) error   { return unsupported() }
 func (c *Conn) Join(netip.Addr) (leave func() error, err error)         { return nil, unsupported() }

@@ -97,7 +97,7 @@ func TestConcurrentWriters(t *testing.T) {
 						t.Errorf("Write: %v", err)
 					}
 					if i%50 == 0 {
-						near.Via(other.shape.own, near.shape.own)
+						near.Via(only(other.shape.own), near.shape.own)
 						near.Lost()
 					}
 				}

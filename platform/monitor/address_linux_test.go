@@ -70,18 +70,26 @@ func TestAddressOrigin(t *testing.T) {
 	})
 }
 
-// announce sends a Router Advertisement by the interface of the calling thread's namespace.
+// announce sends a Router Advertisement of no default router by the interface of the calling thread's namespace.
 func announce(name string, options ...ndp.Option) error {
+	return advertise(name, &ndp.RouterAdvertisement{Options: options})
+}
+
+// advertise sends a Router Advertisement by the interface of the calling thread's namespace.
+func advertise(name string, ra *ndp.RouterAdvertisement) error {
 	ifi, err := net.InterfaceByName(name)
 	if err != nil {
 		return err
 	}
 	conn, _, err := ndp.Listen(ifi, ndp.LinkLocal)
-	if err != nil {
-		return err
+	for deadline := time.Now().Add(5 * time.Second); err != nil; conn, _, err = ndp.Listen(ifi, ndp.LinkLocal) {
+		if time.Now().After(deadline) {
+			return err
+		}
+		time.Sleep(10 * time.Millisecond) // the kernel makes the address some time behind the carrier
 	}
 	defer conn.Close()
-	return conn.WriteTo(&ndp.RouterAdvertisement{Options: options}, nil, netip.IPv6LinkLocalAllNodes())
+	return conn.WriteTo(ra, nil, netip.IPv6LinkLocalAllNodes())
 }
 
 // eventually waits until f has nothing to say.

@@ -33,9 +33,10 @@ func sortSnapshot(s *platform.Snapshot) {
 	for _, routes := range [][]platform.Route{s.Routes, s.OtherRoutes} {
 		slices.SortFunc(routes, func(a, b platform.Route) int {
 			return cmp.Or(cmp.Compare(a.Link, b.Link), a.Dst.Compare(b.Dst), cmp.Compare(a.Metric, b.Metric), a.Via.Compare(b.Via),
-				cmp.Compare(a.MTU, b.MTU))
+				cmp.Compare(a.MTU, b.MTU), a.Src.Compare(b.Src))
 		})
 	}
+	slices.SortFunc(s.Neighbours, func(a, b platform.Neighbour) int { return cmp.Or(cmp.Compare(a.Link, b.Link), a.Addr.Compare(b.Addr)) })
 	slices.Sort(s.Routed)
 	s.Routed = slices.Compact(s.Routed) // both families lead there
 }

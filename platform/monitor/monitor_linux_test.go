@@ -82,14 +82,14 @@ func TestSnapshot(t *testing.T) {
 		}
 
 		for _, want := range []platform.Link{
-			{Name: "lo", MTU: 65536, MTU6: 65536, Up: true},
+			{Name: "lo", MTU: 65536, MTU6: 65536, Up: true, Loopback: true},
 			{Name: "eth0", MTU: 1500, MTU6: 1400, Up: true, L2: true, Hardware: "02:00:00:00:00:01"},
 			{Name: "tun0", MTU: 1500, MTU6: 1500},
 			{Name: "down0", MTU: 1500, MTU6: 1500, L2: true, Hardware: "02:00:00:00:00:02"},
 			{Name: "quiet0", MTU: 1500, MTU6: 1500, Up: true},
 		} {
 			got, ok := s.LinkByName(want.Name)
-			want.Index = got.Index
+			want.Index, want.Ups = got.Index, got.Ups
 			if !ok || got != want {
 				t.Errorf("link %+v, want %+v", got, want)
 			}

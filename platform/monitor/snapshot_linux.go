@@ -10,8 +10,9 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -40,8 +41,10 @@ func New(log *slog.Logger) (*Monitor, error) {
 }
 
 // Snapshot reads the host: all links, their addresses, and of the main table's unicast routes the default ones (also in halves) and
-// those that share addresses with one of interest, at most 4096 of the latter; which links routes lead to at all; where it reaches IPv4, by at most
-// 65,536 routes of all tables; and whether it forwards. The routes of a large table are read one by one and not kept.
+// those that share addresses with one of interest, at most 4096 of the latter; which links routes lead to at all; the neighbours that IPv6 default
+// routes lead to; where it reaches IPv4, by at most 65,536 routes of all tables; and whether it forwards. The routes of a large table are read one by
+// one and not kept.
+// A route by a Router Advertisement is left out from the end of its lifetime on, of which no knock tells.
 func (m *Monitor) Snapshot(ctx context.Context, interest ...netip.Prefix) (platform.Snapshot, error) {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
@@ -76,6 +79,7 @@ func (r reader) read(ctx context.Context, interest []netip.Prefix) (platform.Sna
 		{"addresses", func() error { return r.addrs(&s) }},
 		{"IPv4 routes", func() error { return r.routes(ctx, &s, netlink.FAMILY_V4, interest) }},
 		{"IPv6 routes", func() error { return r.routes(ctx, &s, netlink.FAMILY_V6, interest) }},
+		{"neighbours", func() error { return r.neighbours(&s) }}, // behind the routes, whose next hops it reads
 	} {
 		if err := ctx.Err(); err != nil {
 			return platform.Snapshot{}, fmt.Errorf("read the network: %s: %w", part.name, err)
@@ -101,52 +105,6 @@ func sysctls(s *platform.Snapshot) {
 			s.Filtered4 = append(s.Filtered4, l.Index)
 		}
 	}
-}
-
-func (r reader) links(s *platform.Snapshot) error {
-	links, err := r.handle.LinkList()
-	if err != nil {
-		return err
-	}
-	for _, l := range links {
-		a := l.Attrs()
-		s.Links = append(s.Links, platform.Link{
-			Index:    a.Index,
-			Name:     a.Name,
-			MTU:      a.MTU,
-			MTU6:     mtu6(a.Name, a.MTU),
-			Up:       a.RawFlags&unix.IFF_UP != 0 && a.RawFlags&unix.IFF_RUNNING != 0, // RUNNING: carrier, and authenticated where that is asked for
-			L2:       hasNeighbours(a),
-			Hardware: hardware(a),
-		})
-	}
-	return nil
-}
-
-// hasNeighbours says whether what is sent by the link needs the link-layer address of a neighbour.
-func hasNeighbours(a *netlink.LinkAttrs) bool {
-	return len(a.HardwareAddr) > 0 && a.RawFlags&(unix.IFF_LOOPBACK|unix.IFF_POINTOPOINT|unix.IFF_NOARP) == 0
-}
-
-// hardware is the link's own address among Ethernet neighbours.
-func hardware(a *netlink.LinkAttrs) string {
-	if a.EncapType != "ether" || len(a.HardwareAddr) != 6 || !hasNeighbours(a) {
-		return ""
-	}
-	return a.HardwareAddr.String()
-}
-
-// mtu6 is the IPv6 MTU of an interface: the kernel keeps there what a Router Advertisement said (RFC 4861, 6.3.4).
-func mtu6(name string, mtu int) int {
-	b, err := os.ReadFile(filepath.Join(ipv6Conf, name, "mtu"))
-	if err != nil {
-		return mtu // no IPv6 on it, or gone since
-	}
-	n, err := strconv.Atoi(strings.TrimSpace(string(b)))
-	if err != nil || n <= 0 {
-		return mtu
-	}
-	return min(n, mtu)
 }
 
 // isOn says whether a sysctl has another value than 0. Of a family that the kernel does not have, nothing is on.
@@ -185,6 +143,8 @@ func (r reader) routes(ctx context.Context, s *platform.Snapshot, family int, in
 	kept, over := 0, 0
 	routed := map[int]bool{}
 	var reached reach
+	expired := sync.OnceValues(readExpired) // only where there is a route that may have
+	var unknown error
 	allTables := &netlink.Route{Table: unix.RT_TABLE_UNSPEC} // which the kernel tells anyway
 	err := r.handle.RouteListFilteredIter(family, allTables, netlink.RT_FILTER_TABLE, func(route netlink.Route) bool {
 		dst, ok := destination(family, route.Dst)
@@ -193,6 +153,15 @@ func (r reader) routes(ctx context.Context, s *platform.Snapshot, family int, in
 		}
 		if !ok || route.Type != unix.RTN_UNICAST {
 			return ctx.Err() == nil
+		}
+		if family == netlink.FAMILY_V6 && int(route.Protocol) == unix.RTPROT_RA {
+			e, err := expired()
+			if unknown = err; err != nil {
+				return false
+			}
+			if !e.prune(dst, &route) {
+				return ctx.Err() == nil
+			}
 		}
 		if route.Table != unix.RT_TABLE_MAIN {
 			if family == netlink.FAMILY_V6 && isDefault(dst) {
@@ -216,6 +185,9 @@ func (r reader) routes(ctx context.Context, s *platform.Snapshot, family int, in
 		s.Routes = append(s.Routes, hops(dst, &route)...)
 		return ctx.Err() == nil
 	})
+	if err == nil {
+		err = unknown
+	}
 	if err != nil {
 		return err
 	}
@@ -232,6 +204,33 @@ func (r reader) routes(ctx context.Context, s *platform.Snapshot, family int, in
 		r.log.Warn("more IPv4 routes than are looked at for local sources: the longest prefixes are left out", "limit", maxReach)
 	}
 	return ctx.Err()
+}
+
+// neighbours reads what is known of the next hops of IPv6 default routes.
+func (r reader) neighbours(s *platform.Snapshot) error {
+	type hop struct {
+		link int
+		addr netip.Addr
+	}
+	wanted := map[hop]bool{}
+	for _, route := range slices.Concat(s.Routes, s.OtherRoutes) {
+		if route.Dst.Addr().Is6() && isDefault(route.Dst) && route.Via.IsValid() {
+			wanted[hop{route.Link, route.Via}] = true
+		}
+	}
+	if len(wanted) == 0 {
+		return nil
+	}
+	all, err := r.handle.NeighList(0, netlink.FAMILY_V6) // of all links: the kernel bounds how many there are (gc_thresh3)
+	if err != nil {
+		return err
+	}
+	for _, n := range all {
+		if a := address(n.IP); len(n.HardwareAddr) > 0 && wanted[hop{n.LinkIndex, a}] {
+			s.Neighbours = append(s.Neighbours, platform.Neighbour{Link: n.LinkIndex, Addr: a, Hardware: n.HardwareAddr.String()})
+		}
+	}
+	return nil
 }
 
 // eachLink calls f with each link that the route leads to.
@@ -251,7 +250,7 @@ func hops(dst netip.Prefix, r *netlink.Route) []platform.Route {
 			return nil
 		}
 		return []platform.Route{{Dst: dst, Via: gateway(gw, via), Link: link, Metric: r.Priority, MTU: r.MTU,
-			FromRA: int(r.Protocol) == unix.RTPROT_RA}}
+			FromRA: int(r.Protocol) == unix.RTPROT_RA, Src: address(r.Src)}}
 	}
 	if len(r.MultiPath) == 0 {
 		return one(r.LinkIndex, r.Flags, r.Gw, r.Via)
@@ -268,7 +267,12 @@ func gateway(gw net.IP, via netlink.Destination) netip.Addr {
 	if v, ok := via.(*netlink.Via); ok && v != nil {
 		gw = v.Addr
 	}
-	a, _ := netip.AddrFromSlice(gw)
+	return address(gw)
+}
+
+// address is one of vishvananda/netlink's; invalid where there is none.
+func address(ip net.IP) netip.Addr {
+	a, _ := netip.AddrFromSlice(ip)
 	return a.Unmap()
 }
 

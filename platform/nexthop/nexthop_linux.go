@@ -68,6 +68,19 @@ func (t *Table) Hop(link platform.Link, src, dst netip.Addr) (Hop, error) {
 	return Hop{Gateway: gateway, Hardware: n.hardware, State: n.known()}, nil
 }
 
+// Router is a router on the link as a Hop, whether any route leads to it or not. On a link without neighbours there is none to be asked for.
+func (t *Table) Router(link int, addr netip.Addr) (Hop, error) {
+	addr = addr.WithZone("")
+	if !addr.Is6() {
+		return Hop{}, fmt.Errorf("look up router %s: it must be an IPv6 address", addr)
+	}
+	n, err := t.neighbour(link, addr)
+	if err != nil {
+		return Hop{}, fmt.Errorf("look up router %s: %w", addr, err)
+	}
+	return Hop{Gateway: addr, Hardware: n.hardware, State: n.known()}, nil
+}
+
 // gateway is the one of the best route by the link, invalid where that has none. A link in a request binds the kernel only if no source is
 // there too (net/ipv6/route.c, ip6_route_output_flags_noref): with one, a better route elsewhere wins. But it is the source that leads to the
 // tables of policy routing and to routes for some sources only. So it is asked with the source first, and without it if the answer is not by

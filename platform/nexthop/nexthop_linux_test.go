@@ -67,6 +67,54 @@ func TestNeighbour(t *testing.T) {
 	})
 }
 
+// A router is looked up whether routes lead to it or not, by what the neighbour table of its link has.
+func TestRouter(t *testing.T) {
+	nstest.Run(t, func(t *testing.T) {
+		ns := lan(t)
+		nstest.Veth(t, "eth1", "lan1", nstest.New(t))
+		eth0, eth1 := link(t, "eth0", true), link(t, "eth1", true)
+		table := open(t)
+		look := func(addr netip.Addr) Hop {
+			t.Helper()
+			h, err := table.Router(eth0.Index, addr)
+			must(t, err)
+			return h
+		}
+		if diff := cmp.Diff(Hop{Gateway: gateways[0]}, look(gateways[0]), sameAddr); diff != "" {
+			t.Errorf("before anybody asked (-want +got):\n%s", diff)
+		}
+		must(t, netlink.NeighSet(&netlink.Neigh{LinkIndex: eth1.Index, IP: gateways[0].AsSlice(), State: unix.NUD_PERMANENT, HardwareAddr: macs[1]}))
+		becomes := func(what string, want Hop) {
+			t.Helper()
+			for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+				diff := cmp.Diff(want, look(want.Gateway), sameAddr)
+				if diff == "" {
+					return
+				}
+				must(t, table.Use(eth0.Index, want.Gateway)) // which takes one that is away for unresolved again
+				if time.Now().After(deadline) {
+					t.Fatalf("%s: after 10 s (-want +got):\n%s", what, diff)
+				}
+			}
+		}
+		for i, g := range gateways {
+			becomes("used", Hop{Gateway: g, Hardware: macs[i], State: Reachable})
+		}
+		if h := look(gateways[0].WithZone("eth0")); h.Gateway != gateways[0] || h.Hardware == nil {
+			t.Errorf("with a zone: %+v", h)
+		}
+		kill(t, ns, 0)
+		becomes("gone", Hop{Gateway: gateways[0], State: Failed})
+		for _, bad := range []netip.Addr{{}, netip.MustParseAddr("192.0.2.1")} {
+			if h, err := table.Router(eth0.Index, bad); err == nil {
+				t.Errorf("router %v: %+v", bad, h)
+			}
+		}
+	})
+}
+
+var sameAddr = cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
+
 // Of two routers as good as each other, the kernel passes over the one that does not answer.
 func TestTwoRouters(t *testing.T) {
 	nstest.Run(t, func(t *testing.T) {

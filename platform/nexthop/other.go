@@ -21,6 +21,10 @@ func (t *Table) Hop(platform.Link, netip.Addr, netip.Addr) (Hop, error) {
 	return Hop{}, platform.Unsupported("looking up the next hop")
 }
 
+func (t *Table) Router(int, netip.Addr) (Hop, error) {
+	return Hop{}, platform.Unsupported("looking up the next hop")
+}
+
 func (t *Table) Use(int, netip.Addr) error { return platform.Unsupported("looking up the next hop") }
 
 // Watch returns platform.ErrUnsupported.

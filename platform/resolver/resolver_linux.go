@@ -2,72 +2,52 @@ package resolver
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io"
-	"io/fs"
 	"net/netip"
-	"os"
+	"slices"
+	"strconv"
 )
 
-// maxConf bounds what is read of a file, in octets; resolv.conf is some hundred.
-const maxConf = 64 << 10
+// most is how many resolvers of a link are taken; more than three are rare.
+const most = 8
 
-// System is the resolvers of the system as they are now, in their order; link-local ones have their zone. They are those of
-// /etc/resolv.conf, or, where that names systemd-resolved's stub only, those that the stub asks: it may validate or answer
-// ipv4only.arpa itself, and RFC 8880, 7.1 wants the network's own. The error says what to do; it wraps fs.ErrNotExist and
-// fs.ErrPermission where that is the cause.
-func System(ctx context.Context) ([]netip.AddrPort, error) {
-	return files{conf: "/etc/resolv.conf", uplink: "/run/systemd/resolve/resolv.conf"}.servers(ctx)
-}
-
-// files are where the resolvers are written down.
-type files struct {
-	conf   string
-	uplink string // systemd-resolved's list of the resolvers it asks
-}
-
-const remedy = "configure a resolver in the system, or set pref64.prefixes"
-
-func (f files) servers(ctx context.Context) ([]netip.AddrPort, error) {
+// Of is the resolvers that the system has for a link, as they are now. The first that names any wins: systemd-resolved and NetworkManager,
+// which know them by link, and then /etc/resolv.conf, less what is known to be another link's: what one of these services says so of,
+// and that to which the host has a route by another interface, more specific than a default route or half of one.
+//
+// A service is not started for this, and one that is silent, or may not be asked, counts as absent; both together take at most a second. The
+// error, which says what to do, is that nothing names a resolver of the link; it wraps fs.ErrNotExist and fs.ErrPermission where that is the cause.
+func Of(ctx context.Context, index int, name string) (Servers, error) {
+	l := link{index, name}
+	own, others := managed(ctx, l)
 	if err := ctx.Err(); err != nil {
-		return nil, err
+		return Servers{}, err
 	}
-	servers, err := read(f.conf)
-	if err != nil {
-		return nil, fmt.Errorf("the system's resolvers are unknown: %w: %s", err, remedy)
+	if len(own.List) > 0 {
+		return own, nil
 	}
-	if !onlyStub(servers) {
-		if len(servers) == 0 {
-			return nil, fmt.Errorf("%s names no nameserver: %s", f.conf, remedy)
-		}
-		return servers, nil
-	}
-	uplink, err := read(f.uplink)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return servers, nil // not systemd-resolved's, or it runs elsewhere: the stub is all there is to ask
-	case err != nil:
-		return nil, fmt.Errorf("the resolvers behind %v are unknown: %w: %s", servers[0].Addr(), err, remedy)
-	case len(uplink) == 0:
-		// The stub would go on to public resolvers of its maker's choice, which say nothing of this network.
-		return nil, fmt.Errorf("systemd-resolved has no nameserver (%s): %s", f.uplink, remedy)
-	}
-	return uplink, nil
+	return usual.of(l, others)
 }
 
-func read(path string) ([]netip.AddrPort, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
+// link is an interface.
+type link struct {
+	index int
+	name  string
+}
+
+// add appends a resolver of the link, once, while there is room.
+func (l link) add(list []netip.AddrPort, a netip.Addr, port uint16) []netip.AddrPort {
+	if a.Is6() && a.IsLinkLocalUnicast() {
+		// A number, as names are remembered by package net for a minute, in which they can become another link's.
+		a = a.WithZone(strconv.Itoa(l.index))
 	}
-	defer file.Close()
-	conf, err := io.ReadAll(io.LimitReader(file, maxConf+1))
-	if err != nil {
-		return nil, err
+	s := netip.AddrPortFrom(a, port)
+	if len(list) >= most || slices.Contains(list, s) {
+		return list
 	}
-	if len(conf) > maxConf {
-		return nil, fmt.Errorf("%s is longer than %d octets, hence no resolv.conf", path, maxConf)
-	}
-	return parse(conf), nil
+	return append(list, s)
+}
+
+// hasZone says whether an address can be one on the link, by its zone.
+func (l link) hasZone(a netip.Addr) bool {
+	return a.Zone() == "" || a.Zone() == l.name || a.Zone() == strconv.Itoa(l.index)
 }

@@ -34,7 +34,7 @@ func chosen(t *testing.T, plat string, prefixes ...string) string {
 		if !p.On {
 			t.Fatal(p.Why)
 		}
-		all = append(all, p.Use)
+		all = append(all, used(p))
 	}
 	if all = slices.Compact(all); len(all) != 1 {
 		t.Errorf("toward %s, of %v: %v, by their order", plat, prefixes, all)
@@ -103,8 +103,8 @@ func TestDedicatedAddress(t *testing.T) {
 			t.Helper()
 			l.Trials = []policy.Trial{{Link: uplink, Addr: want, State: state}}
 			p := l.decide()
-			if p.On != on || p.Use.IsValid() != on || len(p.Try) != 1 || p.Try[0] != (policy.Hold{Addrs: netip.PrefixFrom(want, 128), ND: true}) {
-				t.Errorf("state %d of %v: %s: holds %v, uses %v", state, want, p.Why, p.Try, p.Use)
+			if p.On != on || used(p).IsValid() != on || len(p.Try) != 1 || p.Try[0].Addrs != netip.PrefixFrom(want, 128) || !p.Try[0].ND {
+				t.Errorf("state %d of %v: %s: holds %v, uses %v", state, want, p.Why, p.Try, used(p))
 			}
 			if host := fmt.Sprint(p.Host) != fmt.Sprint(platform.HostConfig{}); host != on {
 				t.Errorf("state %d of %v: the host gets %+v", state, want, p.Host)
@@ -152,8 +152,8 @@ func TestDedicatedAddress(t *testing.T) {
 				t.Errorf("%v is one of them", ours)
 			}
 		}
-		if p := l.settle(); !p.Ours.IsSingleIP() || slices.Contains(p.Host.Addrs, p.Ours) {
-			t.Errorf("%v, and the host gets %v", p.Ours, p.Host.Addrs)
+		if p := l.settle(); !p.Ours().IsSingleIP() || slices.Contains(p.Host.Addrs, p.Ours()) {
+			t.Errorf("%v, and the host gets %v", p.Ours(), p.Host.Addrs)
 		}
 		l = newLaptop(t, "address.ipv6 = '2001:db8:a::46'")
 		l.has("2001:db8:a::46/64", byHand)
@@ -187,7 +187,7 @@ func TestChecksumNeutralAddress(t *testing.T) {
 			if !p.On {
 				t.Fatal(p.Why)
 			}
-			return p.Use, p
+			return used(p), p
 		}
 		for _, prefix := range []string{"64:ff9b::/96", "2001:db8:64:abcd::/96", "2001:dbf::/32"} {
 			for _, host := range []string{"100.64.46.4", "192.0.0.1", "203.255.255.254"} {

@@ -76,6 +76,14 @@ func (l *laptop) behind(prefixes ...string) {
 	}
 }
 
+// toldBehind has a resolver of the link say that these are.
+func (l *laptop) toldBehind(prefixes ...string) {
+	l.behind(prefixes...)
+	for i := range l.PREF64 {
+		l.PREF64[i].Source, l.PREF64[i].Link, l.PREF64[i].Resolver = discovery.DNS, uplink, "2001:db8::53"
+	}
+}
+
 // has gives the link another address of the host's own.
 func (l *laptop) has(prefix string, edits ...func(*platform.Address)) {
 	a := platform.Address{Link: uplink, Prefix: netip.MustParsePrefix(prefix)}
@@ -115,17 +123,26 @@ func (l *laptop) pass(d time.Duration) {
 	l.Heard[uplink] = l.said.Heard(uplink)
 }
 
-// decide is the plan now. What is in use must have been tried.
+// decide is the plan now, which is in force from then on. What is in use must have been tried.
 func (l *laptop) decide() policy.Plan {
 	l.t.Helper()
 	p := policy.Decide(l.Input)
 	if p.On {
-		trial := policy.Trial{Link: uplink, Addr: p.Use, State: policy.Seen}
-		if !slices.Contains(l.Trials, trial) || !slices.ContainsFunc(p.Try, func(h policy.Hold) bool { return h.Addrs == p.Ours }) {
-			l.t.Errorf("%v is used: held is %v, known %v", p.Use, p.Try, l.Trials)
+		trial := policy.Trial{Link: uplink, Addr: used(p), State: policy.Seen}
+		if !slices.Contains(l.Trials, trial) || !slices.ContainsFunc(p.Try, func(h policy.Hold) bool { return h.Addrs == p.Ours() }) {
+			l.t.Errorf("%v is used: held is %v, known %v", used(p), p.Try, l.Trials)
 		}
 	}
+	l.Was = p
 	return p
+}
+
+// used is the address of new connections; invalid where the plan is not on.
+func used(p policy.Plan) netip.Addr {
+	if !p.On {
+		return netip.Addr{}
+	}
+	return p.Ours().Addr()
 }
 
 // settle tries what is to be tried, until nothing is any more.
@@ -172,18 +189,18 @@ func (l *laptop) try(h policy.Hold) policy.Trial {
 func (l *laptop) uses(what, prefix string) netip.Addr {
 	l.t.Helper()
 	p := l.settle()
-	if !p.On || !netip.MustParsePrefix(prefix).Contains(p.Use) {
-		l.t.Errorf("%s: %s: uses %v, want an address in %s", what, p.Why, p.Use, prefix)
+	if !p.On || !netip.MustParsePrefix(prefix).Contains(used(p)) {
+		l.t.Errorf("%s: %s: uses %v, want an address in %s", what, p.Why, used(p), prefix)
 	}
-	return p.Use
+	return used(p)
 }
 
 // stops wants nothing to be on or held.
 func (l *laptop) stops(what, code string) policy.Plan {
 	l.t.Helper()
 	p := l.settle()
-	if p.On || len(p.Try) > 0 || p.Use.IsValid() || fmt.Sprint(p.Host) != fmt.Sprint(platform.HostConfig{}) || p.Code != code {
-		l.t.Errorf("%s: %s (%s): holds %v, uses %v, host %+v; want nothing, for %s", what, p.Code, p.Why, p.Try, p.Use, p.Host, code)
+	if p.On || len(p.Try) > 0 || fmt.Sprint(p.Host) != fmt.Sprint(platform.HostConfig{}) || p.Code != code {
+		l.t.Errorf("%s: %s (%s): holds %v, host %+v; want nothing, for %s", what, p.Code, p.Why, p.Try, p.Host, code)
 	}
 	return p
 }

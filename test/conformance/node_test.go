@@ -66,10 +66,10 @@ func TestNode(t *testing.T) {
 			switch {
 			case len(l.tried) != min(taken+1, 4):
 				t.Errorf("%d are taken: tried %v", taken, l.tried)
-			case taken == 4 && (p.On || p.Use.IsValid() || len(p.Try) > 0 || p.Code != "duplicate-address"):
+			case taken == 4 && (p.On || len(p.Try) > 0 || p.Code != "duplicate-address"):
 				t.Errorf("all are taken: %s, holds %v", p.Why, p.Try)
-			case taken < 4 && (!p.On || p.Use != l.tried[taken]):
-				t.Errorf("%d are taken: %s, uses %v of %v", taken, p.Why, p.Use, l.tried)
+			case taken < 4 && (!p.On || used(p) != l.tried[taken]):
+				t.Errorf("%d are taken: %s, uses %v of %v", taken, p.Why, used(p), l.tried)
 			}
 			for i, a := range l.tried {
 				if slices.Contains(l.tried[:i], a) {

@@ -61,10 +61,15 @@ func TestAnnouncedPrefixes(t *testing.T) {
 				l.hears(fromRouter(lanA, deprecated), later)
 			}
 			// Those who talk go on until its successor has been tried.
-			if p := l.decide(); !p.On || p.Use != old || len(p.Try) != 2 {
-				t.Errorf("%s: uses %v, tries %v", how, p.Use, p.Try)
+			if p := l.decide(); !p.On || used(p) != old || len(p.Try) != 2 {
+				t.Errorf("%s: uses %v, tries %v", how, used(p), p.Try)
 			}
 			l.uses("once deprecated", lanB)
+			// And then on, as long as nobody but they has to do with it.
+			if p := l.decide(); len(p.Try) != 2 || p.Try[1].Addrs.Addr() != old {
+				t.Errorf("%s: holds %v, and not %v any more", how, p.Try, old)
+			}
+			l.pass(10 * time.Minute)
 			if p := l.decide(); len(p.Try) != 1 {
 				t.Errorf("%s: still holds %v", how, p.Try)
 			}
@@ -101,7 +106,7 @@ func TestIdentifier(t *testing.T) {
 		if !p.On {
 			t.Fatal(p.Why)
 		}
-		return p.Use
+		return used(p)
 	}
 	network := func(n int) func(*laptop) {
 		return func(l *laptop) {
@@ -201,15 +206,16 @@ func TestSourceOutsidePREF64(t *testing.T) {
 		// What is learned cannot be refused when it is written down.
 		l := newLaptop(t, "address.ipv6 = '2001:db8:a::46'")
 		l.has("2001:db8:a::5/64")
-		l.behind("2001:db8::/32", "64:ff9b::/96")
+		l.toldBehind("2001:db8::/32", "64:ff9b::/96")
 		if p := l.settle(); !p.On || !slices.Equal(p.PREF64, []pref64.Prefix{pref64.WellKnown}) || len(p.Warnings) == 0 {
 			t.Errorf("our address lies in one of two PREF64s: %v, %s, %q", p.PREF64, p.Why, p.Warnings)
 		}
-		l.behind("2001:db8::/32")
+		l = newLaptop(t, "address.ipv6 = '2001:db8:a::46'")
+		l.toldBehind("2001:db8::/32")
 		l.stops("our address lies in the only one", "no-pref64")
 		for _, order := range [][]string{{"2001:db8:a::/48", "64:ff9b::/96"}, {"64:ff9b::/96", "2001:db8:a::/48"}} {
 			l = newLaptop(t, "")
-			l.behind(order...)
+			l.toldBehind(order...)
 			if p := l.stops("the link's prefix lies in a PREF64", "one-address"); !strings.Contains(p.Why, lanA+" lies in the PREF64") {
 				t.Errorf("it is not said why: %s", p.Why)
 			}

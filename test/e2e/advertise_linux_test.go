@@ -34,9 +34,9 @@ func lasting(p netip.Prefix) advertisedPrefix {
 	return advertisedPrefix{Prefix: p, preferred: 14400, valid: 86400}
 }
 
-// ordinary is what the router of the topology says.
+// ordinary is what the router of the topology says. The laptop is told its resolver otherwise, as by DHCPv6.
 func ordinary(prefixes ...advertisedPrefix) advertised {
-	return advertised{lifetime: 1800, prefixes: prefixes, rdnss: routerLAN.Addr()}
+	return advertised{lifetime: 1800, prefixes: prefixes}
 }
 
 // makesAddress says whether hosts make themselves an address in a prefix.

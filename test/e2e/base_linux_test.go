@@ -10,10 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/mdlayher/ndp"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -193,43 +191,6 @@ func TestNetwork(t *testing.T) {
 			t.Errorf("state changed by itself:\n%s", d)
 		}
 	})
-}
-
-// TestPREF64Advertised shows that the advertisements reach the laptop and leave its default route alone.
-func TestPREF64Advertised(t *testing.T) {
-	t.Parallel()
-	top := newTopology(t)
-	before, err := top.laptop.Dump()
-	if err != nil {
-		t.Fatal(err)
-	}
-	seen := startCapture(t, top.laptop, "eth0", "icmp6 and ip6[40] == 134 and src host "+pref64Router.Addr().String())
-	top.advertisePREF64(t, pref64Options{Prefixes: []netip.Prefix{pref64}, Lifetime: 10 * time.Minute, Interval: 100 * time.Millisecond})
-	eventually(t, "advertisements are seen", func() bool {
-		info, err := os.Stat(seen.file)
-		return err == nil && info.Size() > 500
-	})
-	for _, f := range seen.frames(t) {
-		const headers = 14 + 40 // Ethernet, IPv6
-		m, err := ndp.ParseMessage(f[headers:])
-		if err != nil {
-			t.Fatal(err)
-		}
-		ra, ok := m.(*ndp.RouterAdvertisement)
-		if !ok || ra.RouterLifetime != 0 || len(ra.Options) != 1 {
-			t.Fatalf("advertisement is %+v", m)
-		}
-		if o, ok := ra.Options[0].(*ndp.PREF64); !ok || o.Prefix != pref64 || o.Lifetime != 10*time.Minute {
-			t.Fatalf("option is %+v", ra.Options[0])
-		}
-	}
-	after, err := top.laptop.Dump()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(before, after); d != "" {
-		t.Errorf("the laptop's state changed:\n%s", d)
-	}
 }
 
 func TestReadPcap(t *testing.T) {

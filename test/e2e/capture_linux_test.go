@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"syscall"
 	"testing"
+	"time"
 
 	"uclat/test/lab/netlab"
 	"uclat/test/peers"
@@ -37,8 +38,23 @@ func startCapture(t *testing.T, n *netlab.Node, dev, filter string) *capture {
 // counts are what tcpdump prints when it gets SIGUSR1.
 var counts = regexp.MustCompile(`(\d+) packets? captured, (\d+) packets? received by filter, (\d+) packets? dropped by kernel`)
 
-// frames ends the capture and returns its link-layer frames, all of them: a signal alone would end it before it has read the last ones.
-func (c *capture) frames(t *testing.T) [][]byte {
+// frames ends the capture and returns its link-layer frames, all of them.
+func (c *capture) frames(t *testing.T) (frames [][]byte) {
+	t.Helper()
+	for _, r := range c.records(t) {
+		frames = append(frames, r.frame)
+	}
+	return frames
+}
+
+// record is a frame, and when it passed.
+type record struct {
+	at    time.Time
+	frame []byte
+}
+
+// records ends the capture and returns what is in it, all of it: a signal alone would end it before it has read the last ones.
+func (c *capture) records(t *testing.T) []record {
 	t.Helper()
 	// The kernel counts what came before it had the filter, and tcpdump does not show that: the numbers may differ for good.
 	const enough = 10 // rounds in which nothing more was read
@@ -67,11 +83,11 @@ func (c *capture) frames(t *testing.T) [][]byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	frames, err := readPcap(b)
+	records, err := readPcap(b)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return frames
+	return records
 }
 
 // seen is how many frames are in the capture by now.
@@ -81,18 +97,21 @@ func (c *capture) seen(t *testing.T) int {
 }
 
 // soFar are the frames that are in the capture by now.
-func (c *capture) soFar(t *testing.T) [][]byte {
+func (c *capture) soFar(t *testing.T) (frames [][]byte) {
 	t.Helper()
 	b, err := os.ReadFile(c.file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	frames, _ := readPcap(b) // the last one may just be written
+	records, _ := readPcap(b) // the last one may just be written
+	for _, r := range records {
+		frames = append(frames, r.frame)
+	}
 	return frames
 }
 
 // readPcap reads a capture file as it is written on this kind of machine.
-func readPcap(b []byte) ([][]byte, error) {
+func readPcap(b []byte) (records []record, err error) {
 	const (
 		fileHeader   = 24
 		recordHeader = 16
@@ -102,17 +121,17 @@ func readPcap(b []byte) ([][]byte, error) {
 	if len(b) < fileHeader || order.Uint32(b) != magic {
 		return nil, fmt.Errorf("not a capture file (%d octets)", len(b))
 	}
-	var frames [][]byte
 	for b = b[fileHeader:]; len(b) > 0; {
 		if len(b) < recordHeader {
-			return frames, fmt.Errorf("capture file ends within a record")
+			return records, fmt.Errorf("capture file ends within a record")
 		}
 		n := int(order.Uint32(b[8:]))
 		if len(b) < recordHeader+n {
-			return frames, fmt.Errorf("capture file ends within a frame of %d octets", n)
+			return records, fmt.Errorf("capture file ends within a frame of %d octets", n)
 		}
-		frames = append(frames, b[recordHeader:recordHeader+n])
+		at := time.Unix(int64(order.Uint32(b)), int64(order.Uint32(b[4:]))*int64(time.Microsecond))
+		records = append(records, record{at, b[recordHeader : recordHeader+n]})
 		b = b[recordHeader+n:]
 	}
-	return frames, nil
+	return records, nil
 }

@@ -25,7 +25,7 @@ func TestCommands(t *testing.T) {
 	})
 	t.Run("check", func(t *testing.T) {
 		const valid = "the configuration is valid\non: IPv4 through eth0, PREF64 2001:db8:64::/96 "
-		want := valid + "(from " + resolver + " by RFC 7050), as 2001:db8:c1a7:0:64:402e:400:0\n"
+		want := valid + "(from resolver " + resolver + " by RFC 7050), as 2001:db8:c1a7:0:64:402e:400:0\n"
 		if out := run(t, append([]string{"check"}, top.discovering()...)...); out != want {
 			t.Errorf("check says\n%s", out)
 		}
@@ -43,24 +43,29 @@ func TestCommands(t *testing.T) {
 	})
 	t.Run("discover", func(t *testing.T) {
 		out := run(t, "discover")
-		for _, want := range []string{"configured", "none", "RFC 7050, [" + resolver + "]:53", "2001:db8:64::/96, for "} {
+		for _, want := range []string{"2001:db8:64::/96 ", "on eth0, by RFC 7050 from resolver " + resolver + ", for "} {
 			if !strings.Contains(out, want) {
 				t.Errorf("no %q in\n%s", want, out)
 			}
 		}
+		type prefix struct {
+			Prefix, Method, Interface, Resolver, Why string
+			Lifetime                                 int
+			Trusted                                  bool
+		}
 		var found struct {
-			Schema     int
-			Configured []string
-			DNS        []struct {
-				Resolver string
-				Prefixes []string
-				TTL      int
-			}
+			Schema   int
+			Use      prefix
+			Prefixes []prefix
 		}
 		parseJSON(t, run(t, "discover", "--json", "--pref64.prefixes", "64:ff9b::/96"), &found)
-		if found.Schema != 1 || len(found.Configured) != 1 || found.Configured[0] != "64:ff9b::/96" || len(found.DNS) != 1 ||
-			len(found.DNS[0].Prefixes) != 1 || found.DNS[0].Prefixes[0] != pref64.String() || found.DNS[0].TTL < 1 {
+		if use := found.Use; found.Schema != 1 || use.Prefix != "64:ff9b::/96" || use.Method != "configured" || len(found.Prefixes) != 2 {
 			t.Errorf("JSON is %+v", found)
+		}
+		for _, p := range found.Prefixes {
+			if p.Method == "dns" && (p.Prefix != pref64.String() || p.Resolver != resolver || p.Interface != "eth0" || p.Lifetime < 1 || p.Trusted) {
+				t.Errorf("JSON has %+v", p)
+			}
 		}
 	})
 	t.Run("explain", func(t *testing.T) {
@@ -69,7 +74,7 @@ func TestCommands(t *testing.T) {
 			want []string
 		}{
 			{top.discovering(server4.String()), []string{
-				"IPv4", "100.64.46.4 -> 198.51.100.10", "IPv6", clat64 + " -> " + server6.String(), "PREF64", "2001:db8:64::/96, from 2001:db8:1::1 by RFC 7050",
+				"IPv4", "100.64.46.4 -> 198.51.100.10", "IPv6", clat64 + " -> " + server6.String(), "PREF64", "2001:db8:64::/96, from resolver 2001:db8:1::1 by RFC 7050",
 				"uplink", "eth0, 1500 octets of IPv6, so 1480 of IPv4"}},
 			{top.configured(server4.String()), []string{clat46 + " -> " + server6.String(), "configured"}},
 			{top.configured(server6.String()), []string{server6.String() + " -> " + clat46, "198.51.100.10 -> 100.64.46.4"}},

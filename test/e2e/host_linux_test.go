@@ -135,7 +135,7 @@ func (c hostCase) hasExactly(t *testing.T, top *topology, before string) {
 	want := []string{
 		fmt.Sprintf("link clat0 type tuntap mtu %d address  flags up|pointtopoint|running promisc 0", 1500-top.spare),
 		"address 100.64.46.4/32 dev clat0 scope universe flags 0x280",
-		"route 0.0.0.0/0 table 254 type 1 protocol 46 metric 2000000 scope link dev clat0 mtu 1480",
+		"route 0.0.0.0/0 table 254 type 1 protocol 46 metric 2000000 scope link dev clat0 src 100.64.46.4 mtu 1480",
 		"route 100.64.46.4/32 table 255 type 2 protocol 2 metric 0 scope host dev clat0 src 100.64.46.4", // the kernel's
 	}
 	if top.forwards {

@@ -27,7 +27,7 @@ var scratch string
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == netlab.Command {
 		os.Exit(netlab.Main(os.Args[2:], netlab.Roles{
-			"server": serverRole, "echo": echoRole, "pref64": pref64Role, "tos server": tosServerRole, "tos client": tosClientRole,
+			"server": serverRole, "echo": echoRole, "tos server": tosServerRole, "tos client": tosClientRole,
 			"stub": stubRole, "wireguard": wireguardRole,
 		}))
 	}

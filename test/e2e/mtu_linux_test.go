@@ -19,7 +19,7 @@ func testMTU(t *testing.T, top *topology) {
 	for _, mtu := range []int{1400, 1280, 1500} {
 		t.Run(fmt.Sprint(mtu), func(t *testing.T) {
 			top.uplinkMTU(t, mtu)
-			route := fmt.Sprintf("metric 2000000 scope link dev %s mtu %d\n", tunDev, mtu-20)
+			route := fmt.Sprintf("metric 2000000 scope link dev %s src %s mtu %d\n", tunDev, self4, mtu-20)
 			device := fmt.Sprintf("link %s type tuntap mtu %d ", tunDev, mtu-top.spare)
 			eventually(t, "device and IPv4 route have the new MTU", func() bool {
 				is := dump(t, top.laptop)

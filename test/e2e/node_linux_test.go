@@ -12,11 +12,14 @@ import (
 	"uclat/test/peers"
 )
 
-// TestNoFlags runs the program as most people do. It makes itself an address, the same each time, and nothing else of the laptop changes or
+// TestNoFlags runs the program as most people do, on a network whose router announces a resolver. It makes itself an address, the same each time, and nothing else of the laptop changes or
 // says a word about what is not the kernel's.
 func TestNoFlags(t *testing.T) {
 	t.Parallel()
-	top := newNetwork(t, network{path: onPacket})
+	says := ordinary(lasting(lanPrefix))
+	says.rdnss = routerLAN.Addr()
+	top := newNetwork(t, network{path: onPacket, says: &says})
+	top.resolver(t, nobody) // of somebody else
 	before := dump(t, top.laptop)
 	said := startCapture(t, top.laptop, "eth0", "icmp6 and ip6[40] < 128 or icmp6 and ip6[40] == 137 or tcp[tcpflags] & tcp-rst != 0")
 	host := hostCase{path: onPacket}
@@ -31,7 +34,7 @@ func TestNoFlags(t *testing.T) {
 			t.Errorf("it takes %s, and before %s", addr, first)
 		}
 		first = addr
-		on := "PREF64 2001:db8:64::/96 (from 2001:db8:1::1 by RFC 7050), as " + addr.String() + ", path packet"
+		on := "PREF64 2001:db8:64::/96 (from resolver 2001:db8:1::1 by RFC 7050), as " + addr.String() + ", path packet"
 		for _, want := range []string{`msg="starting: `, on} {
 			if !strings.Contains(p.said(), want) {
 				t.Errorf("it does not say %s", want)

@@ -34,7 +34,7 @@ func TestLooking(t *testing.T) {
 	example := ""
 	t.Run("check", func(t *testing.T) {
 		out := look(t, "check")
-		_, as, found := strings.Cut(out, "on: IPv4 through eth0, PREF64 2001:db8:64::/96 (from 2001:db8:1::1 by RFC 7050), as ")
+		_, as, found := strings.Cut(out, "on: IPv4 through eth0, PREF64 2001:db8:64::/96 (from resolver 2001:db8:1::1 by RFC 7050), as ")
 		var why string
 		example, why, _ = strings.Cut(as, ", ")
 		if !found || !strings.HasPrefix(example, "2001:db8:1:") || why != "path packet\n" {
@@ -45,7 +45,7 @@ func TestLooking(t *testing.T) {
 		out := look(t, "explain", server4.String())
 		for _, want := range []string{
 			"100.64.46.4 -> " + server4.String(), " -> " + server6.String(), "path     packet: this host makes an address of its own on the uplink",
-			"eth0, 1500 octets of IPv6, so 1480 of IPv4", "2001:db8:64::/96, from 2001:db8:1::1 by RFC 7050",
+			"eth0, 1500 octets of IPv6, so 1480 of IPv4", "2001:db8:64::/96, from resolver 2001:db8:1::1 by RFC 7050",
 		} {
 			if !strings.Contains(out, want) {
 				t.Errorf("no %q in\n%s", want, out)

@@ -54,7 +54,7 @@ func TestPacketSilentRouter(t *testing.T) {
 }
 
 // degraded is how the line begins that says so.
-const degraded = `msg="on, degraded: IPv4 through eth0, PREF64 2001:db8:64::/96 (from 2001:db8:1::1 by RFC 7050), as `
+const degraded = `msg="on, degraded: IPv4 through eth0, PREF64 2001:db8:64::/96 (from resolver 2001:db8:1::1 by RFC 7050), as `
 
 // degraded6 is the address that it is on with. Its line ends with what was not seen.
 func (p *process) degraded6(t *testing.T) string {

@@ -39,12 +39,20 @@ var (
 
 // eachPath runs a test on every path of a host, each in a network of its own.
 func eachPath(t *testing.T, test func(t *testing.T, top *topology)) {
+	t.Helper()
+	eachPathIn(t, network{}, test)
+}
+
+// eachPathIn does so in networks of a kind.
+func eachPathIn(t *testing.T, with network, test func(t *testing.T, top *topology)) {
 	t.Parallel()
 	t.Helper()
 	for _, p := range []path{onKernel, onPacket} {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
-			test(t, newNetwork(t, network{path: p}))
+			with := with
+			with.path = p
+			test(t, newNetwork(t, with))
 		})
 	}
 }

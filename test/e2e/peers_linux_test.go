@@ -122,14 +122,6 @@ func (top *topology) startServer(t *testing.T) {
 	top.startRole(t, top.server, "server", serverOptions{Addr: server4})
 }
 
-// advertisePREF64 has the router advertise a PREF64 beside radvd, from another address, so that it is another router to the
-// laptop, and none that offers itself as default.
-func (top *topology) advertisePREF64(t *testing.T, options pref64Options) {
-	t.Helper()
-	options.Interface, options.Source = "lan0", pref64Router.Addr()
-	top.startRole(t, top.router, "pref64", options)
-}
-
 // startRole starts a role, waits until it is ready, and stops it with the test.
 func (top *topology) startRole(t *testing.T, n *netlab.Node, name string, arg any) {
 	t.Helper()

@@ -1,21 +1,14 @@
 package e2e
 
 import (
-	"bytes"
-	"context"
-	"encoding/binary"
-	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"uclat/test/peers"
 )
@@ -150,7 +143,7 @@ func testReloadOthers(t *testing.T, top *topology) {
 		// Another one, by the network, and no one.
 		top.resolver(t, routerLAN.Addr().String())
 		p.reload(t, file, text, reloaded+`pref64.prefixes"`)
-		p.wait(t, `msg="on: IPv4 through eth0, PREF64 2001:db8:64::/96 (from 2001:db8:1::1 by RFC 7050)`)
+		p.wait(t, `msg="on: IPv4 through eth0, PREF64 2001:db8:64::/96 (from resolver 2001:db8:1::1 by RFC 7050)`)
 		top.ping4(t)
 		p.reload(t, file, "mode = 'off'\n"+text, reloaded+`mode"`)
 		eventually(t, "the laptop is as it was", func() bool { return dump(t, top.laptop) == before })
@@ -254,142 +247,4 @@ func oneMissing(said string) bool {
 		}
 	}
 	return false
-}
-
-// stream is UDP to the server's echo and back, in a steady flow. So few are on their way at a time that no queue overflows, however busy
-// the machine is: what is lost, somebody has dropped.
-type stream struct {
-	conn *net.UDPConn
-	stop context.CancelFunc // sending
-
-	writing, reading sync.WaitGroup
-
-	mu       sync.Mutex
-	sent     int
-	returned int
-	missing  map[uint64]bool
-	err      error
-}
-
-const (
-	streamWindow = 16                     // packets on their way
-	streamGap    = 500 * time.Microsecond // between two of them
-)
-
-// startStream begins one from the laptop, and returns when the first has come back.
-func (top *topology) startStream(t *testing.T, to netip.Addr) *stream {
-	t.Helper()
-	ctx, stop := context.WithCancel(t.Context())
-	s := &stream{stop: stop, missing: map[uint64]bool{}}
-	inside(t, top.laptop, func() (err error) {
-		s.conn, err = net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, portEcho)))
-		return err
-	})
-	s.writing.Go(func() { s.write(ctx) })
-	s.reading.Go(s.read)
-	t.Cleanup(func() {
-		s.stop()
-		s.conn.Close()
-		s.writing.Wait()
-		s.reading.Wait()
-	})
-	s.goesOn(t)
-	return s
-}
-
-// write sends until ctx ends.
-func (s *stream) write(ctx context.Context) {
-	pace := time.NewTicker(streamGap)
-	defer pace.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-pace.C:
-		}
-		s.mu.Lock()
-		n := uint64(s.sent)
-		full := len(s.missing) >= streamWindow || s.err != nil
-		if !full {
-			s.missing[n] = true
-			s.sent++
-		}
-		s.mu.Unlock()
-		if full {
-			continue
-		}
-		if _, err := s.conn.Write(streamPacket(n)); err != nil {
-			s.fail(err)
-		}
-	}
-}
-
-// streamPacket is the content of packet n. All of one size have the same checksum: TAYGA makes 0 of one in 65,536, with which UDP over IPv6
-// is dropped (RFC 8200, 8.1).
-func streamPacket(n uint64) []byte {
-	size := [...]int{16, 400, 1400}[n%3]
-	return append(binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, n), ^n), make([]byte, size-16)...)
-}
-
-// read takes what comes back, until the socket is closed.
-func (s *stream) read() {
-	buf := make([]byte, 2000)
-	for {
-		n, err := s.conn.Read(buf)
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if err != nil {
-			s.fail(err) // an ICMP error is a loss too
-			continue
-		}
-		s.mu.Lock()
-		if number := binary.BigEndian.Uint64(buf[:n]); s.missing[number] && bytes.Equal(buf[:n], streamPacket(number)) {
-			delete(s.missing, number)
-			s.returned++
-		}
-		s.mu.Unlock()
-	}
-}
-
-func (s *stream) fail(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !errors.Is(err, net.ErrClosed) {
-		s.err = errors.Join(s.err, err)
-	}
-}
-
-// goesOn waits until a few more have come back.
-func (s *stream) goesOn(t *testing.T) {
-	t.Helper()
-	count := func() int {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return s.returned
-	}
-	is := count()
-	eventually(t, "packets come back", func() bool { return count() > is+2*streamWindow })
-}
-
-// end stops sending, and says how many were sent, and how many of them did not come back.
-func (s *stream) end(t *testing.T) (sent, lost int) {
-	t.Helper()
-	s.stop()
-	s.writing.Wait()
-	left := func() int {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return len(s.missing)
-	}
-	for late := time.Now().Add(2 * time.Second); left() > 0 && time.Now().Before(late); {
-		time.Sleep(time.Millisecond)
-	}
-	s.conn.Close()
-	s.reading.Wait()
-	if s.err != nil {
-		t.Errorf("UDP: %v", s.err)
-	}
-	t.Logf("%d packets went and %d came back", s.sent, s.returned)
-	return s.sent, len(s.missing)
 }

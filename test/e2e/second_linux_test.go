@@ -26,6 +26,16 @@ type secondRouter struct {
 // turned to it.
 func (top *topology) addRouter(t *testing.T, says advertised) *secondRouter {
 	t.Helper()
+	n := top.laySecond(t)
+	if err := n.AddRoute(netlab.Route{Dst: pref64, Via: platLAN2.Addr()}); err != nil {
+		t.Fatal(err)
+	}
+	return &secondRouter{n, startRadvd(t, n, "lan0", router2LL.Addr(), says)}
+}
+
+// laySecond is that router, which says nothing and has no way to a PLAT.
+func (top *topology) laySecond(t *testing.T) *netlab.Node {
+	t.Helper()
 	n, err := top.lab.Node("router2", netlab.NodeOptions{NoDAD: true})
 	if err != nil {
 		t.Fatal(err)
@@ -40,14 +50,13 @@ func (top *topology) addRouter(t *testing.T, says advertised) *secondRouter {
 		n.AddAddr("lan0", router2LL),
 		n.AddAddr("up0", router2Up),
 		top.plat.AddAddr("lan1", platLAN2),
-		n.AddRoute(netlab.Route{Dst: pref64, Via: platLAN2.Addr()}),
 	); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := n.WaitAddr(t.Context(), "lan0", host(router2LL.Addr())); err != nil {
 		t.Fatal(err)
 	}
-	return &secondRouter{n, startRadvd(t, n, "lan0", router2LL.Addr(), says)}
+	return n
 }
 
 // answersBySecond has answers to the laptop's link come by the second router.

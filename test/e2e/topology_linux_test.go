@@ -26,7 +26,6 @@ var (
 	serverWAN    = netip.MustParsePrefix("198.51.100.10/24")
 	server4      = serverWAN.Addr()
 	server6      = netip.MustParseAddr("2001:db8:64::c633:640a") // the server in pref64
-	pref64Router = netip.MustParsePrefix("fe80::64/64")          // where advertisements of PREF64 come from
 )
 
 // network is what a topology can be made of. What is not said is path kernel, a cable, and an ordinary router.
@@ -34,6 +33,8 @@ type network struct {
 	path path // of the program that is tested
 	lan  lan  // between the laptop and the router
 	says *advertised
+
+	announces *announcement // by the test, instead of what radvd would say: see announcer. The laptop knows no resolver then but what it is told
 }
 
 // topology is the network of the tests.
@@ -44,8 +45,10 @@ type topology struct {
 	laptop, router, plat, server *netlab.Node
 	bridge                       *netlab.Node // between laptop and router, where there is one
 	hop                          *netlab.Node // between PLAT and server, where addHop put one
-	radvd                        *radvd       // of the router
+	radvd                        *radvd       // of the router, or
+	announcer                    *announcer   // the test itself
 	tayga                        *process     // of the PLAT
+	plats                        int          // how many more there are
 	laptopAddr                   netip.Addr   // that the laptop has in lanPrefix; invalid where it makes none
 }
 
@@ -91,7 +94,12 @@ func newNetwork(t *testing.T, with network) *topology {
 	if err := top.awaitRouter(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if !top.address.IsValid() {
+	switch {
+	case with.announces != nil:
+		top.announcer = startAnnouncer(t, top.router, "lan0", routerLL.Addr())
+		top.announcer.say(t, *with.announces)
+		with.says = &with.announces.advertised
+	case !top.address.IsValid():
 		top.radvd = startRadvd(t, top.router, "lan0", routerLL.Addr(), *with.says)
 	}
 	top.startUnbound(t)
@@ -100,6 +108,11 @@ func newNetwork(t *testing.T, with network) *topology {
 	top.startServer(t)
 	if err := top.awaitLaptop(t.Context(), with.says.makesAddress(lanPrefix)); err != nil {
 		t.Fatal(err)
+	}
+	if with.announces != nil {
+		if err := top.laptop.WriteFile("/etc/resolv.conf", nil); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return top
 }
@@ -133,7 +146,6 @@ func (top *topology) connect(t *testing.T) error {
 		netlab.Connect(plat, "wan0", server, "eth0", netlab.LinkOptions{MACA: mac(0x31), MACB: mac(0x32)}),
 		router.AddAddr("lan0", routerLAN),
 		router.AddAddr("lan0", routerLL),
-		router.AddAddr("lan0", pref64Router),
 		router.AddAddr("up0", routerUp),
 		router.AddRoute(netlab.Route{Dst: pref64, Via: platLAN.Addr()}),
 		plat.AddAddr("lan0", platLAN),
@@ -148,7 +160,7 @@ func (top *topology) connect(t *testing.T) error {
 func (top *topology) awaitRouter(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	for _, addr := range []netip.Prefix{routerLAN, routerLL, pref64Router} {
+	for _, addr := range []netip.Prefix{routerLAN, routerLL} {
 		if _, err := top.router.WaitAddr(ctx, "lan0", host(addr.Addr())); err != nil {
 			return err
 		}

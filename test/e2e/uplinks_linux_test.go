@@ -89,7 +89,7 @@ func TestResolverStub(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := top.up(t)
-	if !strings.Contains(p.said(), "(from 127.0.0.53 by RFC 7050)") {
+	if !strings.Contains(p.said(), "(from resolver 127.0.0.53 by RFC 7050)") {
 		t.Error("it does not have the PREF64 from the stub")
 	}
 	got := must(t, top.laptop, peers.Find(t, "dig"), "+short", "+time=2", "@127.0.0.53", "server.lab.test", "A")

@@ -17,12 +17,12 @@ func TestWait(t *testing.T) {
 	withPREF64 := func(p path, _ ...string) []string { return p.discovering("--pref64.prefixes", pref64.String()) }
 	for _, c := range []waitCase{
 		{
-			name: "no PREF64", flags: path.discovering, want: "waiting: no PREF64: none is configured", discover: codeFault,
+			name: "no PREF64", flags: path.discovering, want: "waiting: no PREF64 on eth0: none is configured", discover: codeFault,
 			take: func(t *testing.T, top *topology) { top.resolver(t, "::1") },
 			give: func(t *testing.T, top *topology) { top.resolver(t, routerLAN.Addr().String()) },
 		},
 		{
-			name: "no resolver", flags: path.discovering, want: "waiting: no PREF64: none is configured", discover: codeFault,
+			name: "no resolver", flags: path.discovering, want: "waiting: no PREF64 on eth0: none is configured", discover: codeFault,
 			take: func(t *testing.T, top *topology) {
 				if err := top.laptop.WriteFile("/etc/resolv.conf", nil); err != nil {
 					t.Fatal(err)

@@ -65,7 +65,7 @@ func Run(ctx context.Context, o Options) (ok bool, err error) {
 	if o.Shell {
 		return true, n.shell(ctx, o)
 	}
-	t.row(result{Name: "uclat starts", OK: true, Elapsed: time.Since(began), Detail: "PREF64 found by DNS64, 100.64.46.4 on " + tunName})
+	t.row(result{Name: "uclat starts", OK: true, Elapsed: time.Since(began), Detail: "PREF64 from the router, 100.64.46.4 on " + tunName})
 	if err := n.report(ctx, "tries", t); err != nil || ctx.Err() != nil {
 		return false, err
 	}

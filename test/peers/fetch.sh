@@ -30,6 +30,9 @@ openssh-client     usr/bin/ssh             -V
 openssh-server     usr/sbin/sshd           -V
 tcpdump            usr/bin/tcpdump         --version
 iproute2           bin/ip                  -V
+dbus-daemon        usr/bin/dbus-daemon     --version
+systemd-resolved   lib/systemd/systemd-resolved --version
+network-manager    usr/sbin/NetworkManager --version
 '
 packages=$(echo "$programs" | awk 'NF { print $1 }')
 
@@ -45,7 +48,7 @@ give_up() {
 }
 
 libraries() {
-	for d in "$dest"/root/usr/lib/*-linux-gnu* "$dest"/root/lib/*-linux-gnu*; do
+	for d in "$dest"/root/usr/lib/*-linux-gnu* "$dest"/root/lib/*-linux-gnu* "$dest"/root/usr/lib/*-linux-gnu*/systemd; do
 		[ -d "$d" ] && printf '%s:' "$d"
 	done
 }

@@ -62,7 +62,7 @@ func find(top, name string) (Program, error) {
 	root := filepath.Join(top, "build", "peers", "root")
 	// Debian tells programs of the same name apart by a suffix, and picks one in scripts that fetch.sh does not run.
 	for _, file := range []string{name, name + ".openbsd", name + ".db"} {
-		for _, dir := range []string{"usr/sbin", "usr/bin", "sbin", "bin"} {
+		for _, dir := range []string{"usr/sbin", "usr/bin", "sbin", "bin", "usr/lib/systemd", "lib/systemd"} {
 			path := filepath.Join(root, dir, file)
 			// The links among them are relative or not needed.
 			if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
@@ -72,8 +72,8 @@ func find(top, name string) (Program, error) {
 	}
 	path, err := exec.LookPath(name)
 	if err != nil {
-		// An ordinary user's PATH lacks the folders of daemons.
-		for _, dir := range []string{"/usr/sbin", "/sbin"} {
+		// An ordinary user's PATH lacks the folders of daemons, and everybody's those of systemd's.
+		for _, dir := range []string{"/usr/sbin", "/sbin", "/usr/lib/systemd", "/lib/systemd"} {
 			if path, err = exec.LookPath(filepath.Join(dir, name)); err == nil {
 				break
 			}
@@ -89,7 +89,7 @@ func find(top, name string) (Program, error) {
 func environ(root string) []string {
 	const key = "LD_LIBRARY_PATH="
 	var dirs []string
-	for _, pattern := range []string{"usr/lib/*-linux-gnu*", "lib/*-linux-gnu*"} {
+	for _, pattern := range []string{"usr/lib/*-linux-gnu*", "lib/*-linux-gnu*", "usr/lib/*-linux-gnu*/systemd"} {
 		found, _ := filepath.Glob(filepath.Join(root, pattern)) // the pattern is well-formed
 		dirs = append(dirs, found...)
 	}

@@ -105,7 +105,7 @@ func nameTaken(in policy.Input, plan policy.Plan) (note string, err error) {
 		return a.Link == l.Index && slices.Contains(plan.Host.Addrs, a.Prefix)
 	})
 	routed := slices.ContainsFunc(in.Host.Routes, func(r platform.Route) bool {
-		return r.Link == l.Index && r.Dst.IsValid() && r.Dst == plan.Ours
+		return r.Link == l.Index && r.Dst.IsValid() && r.Dst == plan.Ours()
 	})
 	if addressed || routed {
 		return "", nil

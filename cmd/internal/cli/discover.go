@@ -1,113 +1,297 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
+	"time"
 
-	"uclat/clat/config"
+	"uclat/clat/policy"
 	"uclat/clat/pref64"
-	"uclat/discovery/dns"
+	"uclat/cmd/internal/survey"
+	"uclat/discovery"
 
 	"github.com/spf13/cobra"
 )
 
 // found is what `uclat discover` prints.
 type found struct {
-	Schema     int             `json:"schema"`
-	Configured []pref64.Prefix `json:"configured"`
-	DNS        []answer        `json:"dns"`
-	Error      string          `json:"error,omitempty"` // why no resolver was asked
+	Schema        int        `json:"schema"`
+	Use           *offer     `json:"use"`      // what `uclat run` would use; null: nothing
+	Decision      string     `json:"decision"` // what it would do, and why
+	Prefixes      []offer    `json:"prefixes"` // all that were named, the best of a method first
+	Resolvers     []resolved `json:"resolvers"`
+	Routers       []router   `json:"routers"`
+	Disagreements []string   `json:"disagreements"`
 }
 
-// answer is what one resolver said.
-type answer struct {
-	Resolver string          `json:"resolver"`
-	Prefixes []pref64.Prefix `json:"prefixes"`
-	TTL      int             `json:"ttl,omitempty"` // seconds
-	Error    string          `json:"error,omitempty"`
+// offer is a PREF64, as one origin named it.
+type offer struct {
+	Prefix    pref64.Prefix `json:"prefix"`
+	Method    string        `json:"method"`              // configured, ra or dns
+	Interface string        `json:"interface,omitempty"` // whose network has the NAT64; none: any
+	Router    string        `json:"router,omitempty"`
+	Resolver  string        `json:"resolver,omitempty"`
+	Lifetime  int           `json:"lifetime,omitempty"` // seconds that are left; none: for ever
+	Trusted   bool          `json:"trusted"`
+	Why       string        `json:"why,omitempty"` // why not
+}
+
+// resolved is what one resolver said.
+type resolved struct {
+	Interface string          `json:"interface"`
+	Resolver  string          `json:"resolver,omitempty"` // none: no resolver is known there
+	Prefixes  []pref64.Prefix `json:"prefixes"`
+	TTL       int             `json:"ttl,omitempty"` // seconds
+	Error     string          `json:"error,omitempty"`
+}
+
+// router is one that was heard.
+type router struct {
+	Interface      string `json:"interface"`
+	Router         string `json:"router"`
+	Advertisements int    `json:"advertisements"`
+	Trusted        bool   `json:"trusted"`
+	Why            string `json:"why,omitempty"` // why not
 }
 
 func newDiscover() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "discover",
 		Short: "Show which PREF64s this network offers, by each method",
-		Long: "discover shows the configured PREF64s and asks each resolver of this host for\nipv4only.arpa (RFC 7050). It ends with 1 if there " +
-			"is none.",
+		Long: "discover shows the PREF64s that are configured, that routers announce (RFC 8781)\nand that the resolvers of each uplink tell (RFC 7050), " +
+			"who named them, for how\nlong, where they disagree, and what `uclat run` would use. It solicits routers and\nasks resolvers, and changes nothing. " +
+			"It ends with 1 if nothing would be used.",
 		Args: noArgs,
 	}
-	var asJSON bool
+	var asJSON, watch bool
+	var name string
 	jsonFlag(cmd, &asJSON)
-	readConfig := configFlags(cmd)
+	cmd.Flags().BoolVar(&watch, "watch", false, "go on, and print it again whenever it changes")
+	cmd.Flags().StringVar(&name, "interface", "", "look at this interface alone")
+	readConfig, stateDir := configFlags(cmd), stateDirFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, err := readConfig()
 		if err != nil {
 			return err
 		}
-		f := found{Schema: schema, Configured: append([]pref64.Prefix{}, c.PREF64.Prefixes...), DNS: []answer{}}
-		asked := slices.Contains(c.PREF64.Sources, config.SourceDNS)
-		if asked {
-			answers, err := askResolvers(cmd.Context())
-			if err != nil {
-				f.Error = err.Error()
+		if name != "" {
+			one := *c // whose network is asked, through that goes what is used
+			one.Uplink = name
+			c = &one
+		}
+		o, err := options(c, *stateDir)
+		if err != nil {
+			return err
+		}
+		o.Everything, o.Interface = true, name
+		if err := exists(cmd.Context(), o); err != nil {
+			return err
+		}
+		show := func(f found) error {
+			if asJSON {
+				return printJSON(cmd.OutOrStdout(), f)
 			}
-			for _, a := range answers {
-				f.DNS = append(f.DNS, newAnswer(a))
-			}
+			return printTable(cmd.OutOrStdout(), f.rows())
 		}
-		if asJSON {
-			err = printJSON(cmd.OutOrStdout(), f)
-		} else {
-			err = printTable(cmd.OutOrStdout(), f.rows(asked))
+		if watch {
+			return watchPREF64s(cmd, o, show)
 		}
-		if err == nil && !f.any() {
-			err = fault{errors.New("no PREF64 found: is there a NAT64 in this network? If you know its prefix, set pref64.prefixes")}
+		v, err := survey.Once(cmd.Context(), o)
+		if err != nil {
+			return fault{err}
 		}
-		return err
+		f := newFound(v)
+		if err := show(f); err != nil {
+			return err
+		}
+		if f.Use == nil {
+			return fault{errors.New("no PREF64 found: is there a NAT64 in this network? If you know its prefix, set pref64.prefixes")}
+		}
+		return nil
 	}
 	return cmd
 }
 
-func newAnswer(a dns.Answer) answer {
-	x := answer{Resolver: a.Server.String(), Prefixes: append([]pref64.Prefix{}, a.Prefixes...), TTL: int(a.TTL.Seconds())}
-	if a.Err != nil {
-		x.Error = a.Err.Error()
+// exists refuses an interface that there is not.
+func exists(ctx context.Context, o survey.Options) error {
+	if o.Interface == "" {
+		return nil
 	}
-	return x
+	host, err := o.Eyes.Snapshot(ctx)
+	if err != nil {
+		return fault{err}
+	}
+	if _, ok := host.LinkByName(o.Interface); ok {
+		return nil
+	}
+	var names []string
+	for _, l := range host.Links {
+		names = append(names, l.Name)
+	}
+	return fmt.Errorf("discover: there is no interface %q: there are %s", o.Interface, strings.Join(names, ", "))
 }
 
-func (f found) any() bool {
-	return len(f.Configured) > 0 || slices.ContainsFunc(f.DNS, func(a answer) bool { return len(a.Prefixes) > 0 })
-}
-
-func (f found) rows(asked bool) [][2]string {
-	rows := [][2]string{{"configured", list(f.Configured)}}
-	switch {
-	case !asked:
-		rows = append(rows, [2]string{"RFC 7050", "not asked: pref64.sources leaves out dns"})
-	case f.Error != "":
-		rows = append(rows, [2]string{"RFC 7050", f.Error})
-	}
-	for _, a := range f.DNS {
-		text := list(a.Prefixes)
-		if a.Error != "" {
-			text = a.Error
-		} else {
-			text += fmt.Sprintf(", for %d s", a.TTL)
+// watchPREF64s shows what is found, and shows it again whenever anything but lifetimes changes, until the user ends it.
+func watchPREF64s(cmd *cobra.Command, o survey.Options, show func(found) error) error {
+	var last *found
+	var failed error
+	ctx, stop := context.WithCancel(cmd.Context())
+	defer stop()
+	err := survey.Watch(ctx, o, func(v survey.View) {
+		f := newFound(v)
+		now := f.timeless()
+		if failed != nil || last != nil && reflect.DeepEqual(*last, now) {
+			return
 		}
-		rows = append(rows, [2]string{"RFC 7050, " + a.Resolver, text})
+		if last != nil && cmd.Flag("json").Value.String() != "true" {
+			fmt.Fprintf(cmd.OutOrStdout(), "\n%s\n", time.Now().Format(time.TimeOnly))
+		}
+		last = &now
+		if failed = show(f); failed != nil {
+			stop()
+		}
+	})
+	if err != nil {
+		return fault{err}
 	}
+	return failed
+}
+
+func newFound(v survey.View) found {
+	f := found{Schema: schema, Decision: v.Plan.Why, Prefixes: []offer{}, Resolvers: []resolved{}, Routers: []router{}, Disagreements: []string{}}
+	isUse := false // of the plan; without one, the first that could be used
+	for _, o := range v.Offers {
+		x := offer{
+			Prefix: o.Prefix, Method: o.Source.String(), Resolver: o.Resolver, Trusted: o.Trusted, Why: o.Why,
+		}
+		if o.Link != 0 {
+			x.Interface = v.Name(o.Link)
+		}
+		if o.Router.IsValid() {
+			x.Router = o.Router.String()
+		}
+		if !o.Until.IsZero() {
+			x.Lifetime = int(o.Until.Sub(v.Input.Now).Seconds())
+		}
+		f.Prefixes = append(f.Prefixes, x)
+		inUse := len(v.Plan.PREF64) > 0 && v.Plan.PREF64[0] == o.Prefix && v.Plan.Source == o.Source && (o.Link == 0 || o.Link == v.Plan.Uplink.Index)
+		if o.Trusted && (f.Use == nil || inUse && !isUse) {
+			f.Use, isUse = &x, inUse
+		}
+	}
+	for _, a := range v.Asked {
+		if a.Err != nil {
+			f.Resolvers = append(f.Resolvers, resolved{Interface: a.Link.Name, Prefixes: []pref64.Prefix{}, Error: a.Err.Error()})
+		}
+		for _, x := range a.Answers {
+			r := resolved{Interface: a.Link.Name, Resolver: x.Server.String(), Prefixes: append([]pref64.Prefix{}, x.Prefixes...), TTL: int(x.TTL.Seconds())}
+			if x.Err != nil {
+				r.Error = x.Err.Error()
+			}
+			f.Resolvers = append(f.Resolvers, r)
+		}
+	}
+	for _, r := range v.Input.Routers {
+		why := policy.JudgeRouter(v.Input, r)
+		f.Routers = append(f.Routers, router{
+			Interface: v.Name(r.Link), Router: r.Addr.String(), Advertisements: r.Heard, Trusted: why == "", Why: why,
+		})
+	}
+	f.Disagreements = append(f.Disagreements, disagreements(v)...)
+	return f
+}
+
+// disagreements are the links where routers that are trusted and resolvers name different PREF64s.
+func disagreements(v survey.View) (lines []string) {
+	for _, link := range v.Input.Host.Links {
+		by := map[discovery.Source][]string{}
+		for _, o := range v.Offers {
+			if p := o.Prefix.String(); o.Link == link.Index && o.Trusted && !slices.Contains(by[o.Source], p) {
+				by[o.Source] = append(by[o.Source], p)
+			}
+		}
+		routers, resolvers := by[discovery.RA], by[discovery.DNS]
+		slices.Sort(routers)
+		slices.Sort(resolvers)
+		if len(routers) > 0 && len(resolvers) > 0 && !slices.Equal(routers, resolvers) {
+			lines = append(lines, fmt.Sprintf("on %s routers announce %s, and resolvers tell %s: what routers say goes first (RFC 9872)",
+				link.Name, strings.Join(routers, ", "), strings.Join(resolvers, ", ")))
+		}
+	}
+	return lines
+}
+
+// timeless is f without what changes all the time.
+func (f found) timeless() found {
+	f.Prefixes, f.Resolvers, f.Routers = slices.Clone(f.Prefixes), slices.Clone(f.Resolvers), slices.Clone(f.Routers)
+	for i := range f.Prefixes {
+		f.Prefixes[i].Lifetime = 0
+	}
+	for i := range f.Resolvers {
+		f.Resolvers[i].TTL = 0
+	}
+	for i := range f.Routers {
+		f.Routers[i].Advertisements = 0
+	}
+	if f.Use != nil {
+		use := *f.Use
+		use.Lifetime = 0
+		f.Use = &use
+	}
+	return f
+}
+
+func (f found) rows() (rows [][2]string) {
+	add := func(name, format string, args ...any) {
+		rows = append(rows, [2]string{name, fmt.Sprintf(format, args...)})
+	}
+	for _, o := range f.Prefixes {
+		switch {
+		case o.Trusted:
+			add(o.Prefix.String(), "%s", o.origin())
+		default:
+			add(o.Prefix.String(), "%s: seen, not trusted: %s", o.origin(), o.Why)
+		}
+	}
+	for _, r := range f.Resolvers {
+		switch {
+		case r.Resolver == "":
+			add("resolvers of "+r.Interface, "%s", r.Error)
+		case r.Error != "":
+			add("resolver "+r.Resolver, "%s", r.Error)
+		}
+	}
+	for _, r := range f.Routers {
+		announces := slices.ContainsFunc(f.Prefixes, func(o offer) bool { return o.Router == r.Router && o.Interface == r.Interface })
+		switch {
+		case announces:
+		case r.Trusted:
+			add("router "+r.Router, "on %s announces no PREF64", r.Interface)
+		default:
+			add("router "+r.Router, "on %s announces no PREF64, and would not be trusted: %s", r.Interface, r.Why)
+		}
+	}
+	for _, line := range f.Disagreements {
+		add("disagreement", "%s", line)
+	}
+	add("uclat run", "%s", f.Decision)
 	return rows
 }
 
-func list(prefixes []pref64.Prefix) string {
-	if len(prefixes) == 0 {
-		return "none"
+func (o offer) origin() string {
+	text := "configured"
+	switch o.Method {
+	case discovery.RA.String():
+		text = fmt.Sprintf("on %s, by RA from router %s", o.Interface, o.Router)
+	case discovery.DNS.String():
+		text = fmt.Sprintf("on %s, by RFC 7050 from resolver %s", o.Interface, o.Resolver)
 	}
-	var s []string
-	for _, p := range prefixes {
-		s = append(s, p.String())
+	if o.Lifetime > 0 {
+		text += fmt.Sprintf(", for %v", time.Duration(o.Lifetime)*time.Second)
 	}
-	return strings.Join(s, ", ")
+	return text
 }

@@ -102,12 +102,7 @@ func mappedText(m *explain.Mapped) string {
 	return fmt.Sprintf("%v by %s", m.To, m.By)
 }
 
-func pref64Text(x explain.Explanation) string {
-	if x.Origin == "" {
-		return x.PREF64 + ", " + x.Source
-	}
-	return x.PREF64 + ", from " + x.Origin + " by RFC 7050"
-}
+func pref64Text(x explain.Explanation) string { return x.PREF64 + ", " + x.Origin }
 
 func family(a netip.Addr) string {
 	if a.Is4() {

@@ -2,73 +2,58 @@ package cli
 
 import (
 	"context"
+	"log/slog"
+	"net"
 	"net/netip"
-	"slices"
-	"time"
 
 	"uclat/clat/config"
 	"uclat/clat/policy"
 	"uclat/cmd/internal/state"
-	"uclat/discovery"
+	"uclat/cmd/internal/survey"
 	"uclat/discovery/dns"
 	"uclat/discovery/ra"
-	"uclat/platform"
+	"uclat/platform/clock"
 	"uclat/platform/monitor"
 	"uclat/platform/resolver"
 )
 
-// lookTime bounds how long a command looks at the network.
-const lookTime = 15 * time.Second
-
-// askResolvers asks each resolver of the system for a PREF64, once.
-func askResolvers(ctx context.Context) ([]dns.Answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, lookTime)
-	defer cancel()
-	return dns.New(dns.Options{Servers: resolver.System}).Lookup(ctx)
+// resolvers asks those of each link, by sockets that are bound to it.
+func resolvers(log *slog.Logger) *dns.Finder {
+	return dns.New(dns.Options{
+		Log: log,
+		Servers: func(ctx context.Context, on dns.Link) ([]netip.AddrPort, error) {
+			servers, err := resolver.Of(ctx, on.Index, on.Name)
+			return servers.List, err
+		},
+		Dial: func(on dns.Link) func(context.Context, string, string) (net.Conn, error) {
+			return resolver.Dial(on.Index)
+		},
+	})
 }
 
-// knownPREF64s are what the daemon would go by now: the configured ones, else what the resolvers say.
-func knownPREF64s(ctx context.Context, c *config.Config) []discovery.Known {
-	var set discovery.Set
-	now := time.Now()
-	if len(c.PREF64.Prefixes) > 0 {
-		set.Observe(now, discovery.Observation{Source: discovery.Configured, Prefixes: c.PREF64.Prefixes})
-	} else if !c.Router() && slices.Contains(c.PREF64.Sources, config.SourceDNS) {
-		// Why there is none is for `uclat discover` to tell.
-		answers, _ := askResolvers(ctx)
-		for _, a := range answers {
-			set.Observe(now, discovery.Observation{Source: discovery.DNS, Origin: a.Server.Addr().String(), Prefixes: a.Prefixes, Lifetime: a.Lifetime})
-		}
-	}
-	known, _ := set.Valid(now)
-	return known
-}
-
-// look sees what the daemon would see, and what it would decide if nobody else has the address that it makes and answers come back to it:
-// that takes packets, and looking sends none but questions.
-func look(ctx context.Context, c *config.Config, stateDir string, interest ...netip.Prefix) (policy.Input, policy.Plan, error) {
+// options are those of a survey under c.
+func options(c *config.Config, stateDir string) (survey.Options, error) {
 	eyes, err := monitor.New(nil)
 	if err != nil {
-		return policy.Input{}, policy.Plan{}, fault{err}
+		return survey.Options{}, fault{err}
 	}
-	in := policy.Input{Config: c, Now: time.Now(), PREF64: knownPREF64s(ctx, c), Secret: state.Peek(stateDir)}
-	if in.Host, err = eyes.Snapshot(ctx, append(policy.Interests(in), interest...)...); err != nil {
-		return in, policy.Plan{}, fault{err}
+	return survey.Options{
+		Config: c, Secret: state.Peek(stateDir), Eyes: eyes, Routers: ra.New(ra.Options{}), Lookup: resolvers(nil).Lookup, Now: clock.Now,
+	}, nil
+}
+
+// look sees what the daemon would see, and what it would decide if nobody else has the address that it makes and answers come back to it.
+func look(ctx context.Context, c *config.Config, stateDir string, interest ...netip.Prefix) (policy.Input, policy.Plan, error) {
+	o, err := options(c, stateDir)
+	if err != nil {
+		return policy.Input{}, policy.Plan{}, err
 	}
-	plan := policy.Decide(in)
-	if plan.Code == policy.AskingRouters {
-		if in.Announced, in.Heard, err = hearRouters(ctx, plan.Uplink); err != nil {
-			return in, plan, fault{err}
-		}
-		plan = policy.Decide(in)
+	o.Interest = interest
+	v, err := survey.Once(ctx, o)
+	if err != nil {
+		return v.Input, v.Plan, fault{err}
 	}
-	if !plan.On && len(plan.Try) > 0 {
-		for _, h := range plan.Try {
-			in.Trials = append(in.Trials, policy.Trial{Link: plan.Uplink.Index, Addr: h.Addrs.Addr(), State: policy.Seen})
-		}
-		plan = policy.Decide(in)
-	}
-	return in, plan, nil
+	return v.Input, v.Plan, nil
 }
 
 // madeLater is a note to a plan whose address is not the one that run will have; empty where it is.
@@ -85,33 +70,4 @@ func untried(plan policy.Plan) []string {
 		return nil
 	}
 	return []string{"whether that address is free, and whether answers come back to it, `uclat run` finds out"}
-}
-
-// hearRouters solicits the routers of a link, and hears what they announce there.
-func hearRouters(ctx context.Context, on platform.Link) ([]discovery.Announced, map[int]discovery.Heard, error) {
-	ctx, cancel := context.WithTimeout(ctx, lookTime)
-	defer cancel()
-	said := make(chan discovery.Advertisement, 1)
-	routers := ra.New(ra.Options{})
-	routers.SetLinks([]ra.Link{{Index: on.Index, Name: on.Name}})
-	ended := make(chan error, 1)
-	go func() {
-		ended <- routers.Run(ctx, func(a discovery.Advertisement) {
-			select {
-			case said <- a:
-			default:
-			}
-		})
-	}()
-	var all discovery.Announcements
-	select {
-	case a := <-said:
-		all.Observe(time.Now(), a)
-	case err := <-ended:
-		return nil, nil, err
-	}
-	cancel()
-	<-ended
-	known, _ := all.Valid(time.Now())
-	return known, map[int]discovery.Heard{on.Index: all.Heard(on.Index)}, nil
 }

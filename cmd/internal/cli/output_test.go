@@ -8,7 +8,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"uclat/clat/pref64"
 	"uclat/cmd/internal/explain"
 )
 
@@ -47,7 +46,7 @@ func TestExplanation(t *testing.T) {
 `},
 		{explain.Explanation{Native: "a route is better"}, "\n  not translated   a route is better\n"},
 	} {
-		tt.x.PREF64, tt.x.Source = "64:ff9b::/96", "configured"
+		tt.x.PREF64, tt.x.Origin = "64:ff9b::/96", "configured"
 		tt.x.Path, tt.x.PathWhy = "packet", "because"
 		var b strings.Builder
 		if err := printTable(&b, explanation(tt.x)); err != nil {
@@ -55,40 +54,6 @@ func TestExplanation(t *testing.T) {
 		}
 		if diff := cmp.Diff(strings.TrimPrefix(tt.want, "\n"), b.String()); diff != "" {
 			t.Errorf("(-want +got)\n%s", diff)
-		}
-	}
-}
-
-func TestDiscovered(t *testing.T) {
-	wkp := []pref64.Prefix{pref64.WellKnown}
-	for _, tt := range []struct {
-		name  string
-		f     found
-		asked bool
-		any   bool
-		want  string
-	}{
-		{"resolvers", found{DNS: []answer{{Resolver: "[2001:db8::53]:53", Prefixes: wkp, TTL: 60}, {Resolver: "192.0.2.53:53", Error: "no answer"}}},
-			true, true, `
-  configured                    none
-  RFC 7050, [2001:db8::53]:53   64:ff9b::/96, for 60 s
-  RFC 7050, 192.0.2.53:53       no answer
-`},
-		{"none can be asked", found{Error: "this host has no resolvers"}, true, false, `
-  configured   none
-  RFC 7050     this host has no resolvers
-`},
-		{"none is to be asked", found{Configured: wkp}, false, true, `
-  configured   64:ff9b::/96
-  RFC 7050     not asked: pref64.sources leaves out dns
-`},
-	} {
-		var b strings.Builder
-		if err := printTable(&b, tt.f.rows(tt.asked)); err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(strings.TrimPrefix(tt.want, "\n"), b.String()); diff != "" || tt.f.any() != tt.any {
-			t.Errorf("%s: any %v (-want +got)\n%s", tt.name, tt.f.any(), diff)
 		}
 	}
 }

@@ -5,25 +5,21 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"os/signal"
-	"slices"
 	"strings"
 	"syscall"
 
 	"uclat/clat/config"
 	"uclat/cmd/internal/daemon"
 	"uclat/cmd/internal/state"
-	"uclat/discovery"
-	"uclat/discovery/dns"
 	"uclat/discovery/ra"
 	"uclat/platform"
+	"uclat/platform/clock"
 	"uclat/platform/hostnet"
 	"uclat/platform/link"
 	"uclat/platform/monitor"
 	"uclat/platform/nexthop"
-	"uclat/platform/resolver"
 	"uclat/platform/tundev"
 
 	"github.com/spf13/cobra"
@@ -82,7 +78,7 @@ func newRun() *cobra.Command {
 		err = daemon.Run(cmd.Context(), daemon.Options{
 			Config: c, Log: log, Packets: logs.packets, Asked: logs.asked, Host: host, Eyes: eyes,
 			Reload: reload, Reread: read,
-			Finders:   func(c *config.Config) []discovery.Finder { return finders(c, log) },
+			Resolvers: resolvers(log), Now: clock.Now, Slept: clock.Slept,
 			Obstacles: obstacles,
 			OpenTUN:   func(name string, mtu int) (daemon.TUN, error) { return tundev.Open(name, mtu) },
 			OpenLink: func(on platform.Link) (daemon.Link, error) {
@@ -129,12 +125,4 @@ func obstacles(ctx context.Context, tun, uplink string) ([]string, error) {
 		lines = append(lines, fmt.Sprintf("%s (%s) %s; to let IPv4 pass, run: %s", o.Firewall, o.Where, o.Why, strings.Join(o.Commands, " && ")))
 	}
 	return lines, err
-}
-
-// finders look for PREF64s where c allows it and names none itself. A plain translator goes by its configuration alone.
-func finders(c *config.Config, log *slog.Logger) []discovery.Finder {
-	if c.Router() || len(c.PREF64.Prefixes) > 0 || !slices.Contains(c.PREF64.Sources, config.SourceDNS) {
-		return nil
-	}
-	return []discovery.Finder{dns.New(dns.Options{Servers: resolver.System, Log: log})}
 }

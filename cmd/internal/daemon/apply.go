@@ -6,13 +6,14 @@ import (
 	"log/slog"
 	"reflect"
 	"slices"
+	"strings"
 
 	"uclat/clat/config"
 	"uclat/clat/policy"
 )
 
-// apply makes the host and the path as plan wants them, and logs what changed in one line.
-func (d *daemon) apply(ctx context.Context, plan policy.Plan) error {
+// apply makes the host and the path as plan wants them, and logs what changed in one line, with what has changed of PREF64s.
+func (d *daemon) apply(ctx context.Context, plan policy.Plan, changes []string) error {
 	if reflect.DeepEqual(plan, d.plan) && (d.path == nil || d.path.config == d.Config) {
 		if d.path == nil || !plan.On && len(plan.Host.Blackhole) == 0 {
 			return nil
@@ -45,6 +46,10 @@ func (d *daemon) apply(ctx context.Context, plan policy.Plan) error {
 		return err
 	}
 	d.plan = plan
+	lines := connections(was, plan)
+	if plan.Why == was.Why && lines != "" {
+		d.log().Info("connections: " + lines)
+	}
 	if plan.Why != was.Why {
 		level := slog.LevelInfo
 		if plan.Wrong || plan.Code == "degraded" {
@@ -53,6 +58,12 @@ func (d *daemon) apply(ctx context.Context, plan policy.Plan) error {
 		attrs := []any{"code", plan.Code}
 		if plan.On && plan.Path != "" {
 			attrs = append(attrs, "path", plan.Path, "because", plan.PathWhy)
+		}
+		if len(changes) > 0 && d.decided {
+			attrs = append(attrs, "change", strings.Join(changes, "; "))
+		}
+		if lines != "" {
+			attrs = append(attrs, "connections", lines)
 		}
 		d.log().Log(ctx, level, plan.Why, attrs...)
 	}
@@ -66,7 +77,7 @@ func (d *daemon) apply(ctx context.Context, plan policy.Plan) error {
 			d.Log.Info(n)
 		}
 	}
-	if plan.On && plan.Path == config.PathKernel && plan.Uplink.Name != was.Uplink.Name {
+	if plan.On && plan.Path == config.PathKernel && (!was.On || plan.Uplink.Name != was.Uplink.Name) {
 		d.warnOfFirewalls(ctx, plan)
 	}
 	return nil

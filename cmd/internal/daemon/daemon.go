@@ -15,10 +15,12 @@ import (
 	"uclat/clat"
 	"uclat/clat/config"
 	"uclat/clat/policy"
+	"uclat/clat/pref64"
 	"uclat/cmd/internal/translation"
 	"uclat/discovery"
-	"uclat/discovery/ra"
 	"uclat/platform"
+
+	"golang.org/x/time/rate"
 )
 
 // ErrWrong marks what waiting does not mend: the configuration or the machine has to be changed first.
@@ -59,8 +61,12 @@ type Options struct {
 	Routers         Routers
 	Memory          Memory
 
-	// Finders are what looks for PREF64s under a configuration, made anew for each one that names other sources; nil: nothing looks.
-	Finders func(*config.Config) []discovery.Finder
+	// Resolvers are asked for PREF64s (RFC 7050); nil: nobody is.
+	Resolvers Resolvers
+
+	// Now is the time that lifetimes are measured by, and Slept how long the host has been suspended so far; nil: time.Now, and never.
+	Now   func() time.Time
+	Slept func() time.Duration
 
 	// Reload asks for Reread, which reads the configuration again from where Config came. Its buffer should hold one: what comes while
 	// the daemon is busy is taken then. nil: Config stays.
@@ -75,12 +81,13 @@ type Options struct {
 }
 
 const (
-	firstAnswer = 500 * time.Millisecond // at the start, before saying that there is no PREF64
-	settle      = 100 * time.Millisecond // changes come in swarms: look when they are over
-	gap         = time.Second            // between two looks at a network that keeps changing
-	again       = 5 * time.Second        // after a failure
-	rest        = time.Second            // after the device failed
-	stopTimeout = 5 * time.Second        // for putting the host back
+	firstAnswer = 1500 * time.Millisecond // before it is first said that there is no PREF64: resolvers have half a second behind routers
+	settle      = 50 * time.Millisecond   // changes come in swarms: look when they are over
+	gap         = time.Second             // between two looks at a network that keeps changing,
+	swarm       = 8                       // but for so many of them
+	again       = 5 * time.Second         // after a failure
+	rest        = time.Second             // after the device failed
+	stopTimeout = 5 * time.Second         // for putting the host back
 )
 
 // Check finds what is missing in a valid configuration, or what cannot be translated with it. A host on path packet makes an address of its
@@ -109,11 +116,15 @@ const route = "have your router send one here (ip -6 route add 2001:db8:c1a7::/6
 
 // sample is a plan for c, whatever the host is: it shows whether the mappings go together.
 func sample(c *config.Config) policy.Plan {
-	p := policy.Plan{On: true, PREF64: c.PREF64.Prefixes, Ours: policy.CLAT(c), Self6: c.SelfIPv6(), MTU6: clat.MinMTU6, MTU4: clat.MinMTU6}
-	if !p.Ours.IsValid() && !c.Router() {
-		p.Ours = discard
-		p.Self6 = discard.Addr()
+	p := policy.Plan{On: true, PREF64: c.PREF64.Prefixes, Self6: c.SelfIPv6(), MTU6: clat.MinMTU6, MTU4: clat.MinMTU6}
+	if c.Router() {
+		return p
 	}
+	ours := policy.CLAT(c)
+	if !ours.IsValid() {
+		ours, p.Self6 = discard, discard.Addr()
+	}
+	p.Generations = []policy.Generation{{IPv4: c.Interface.IPv4, IPv6: ours}}
 	return p
 }
 
@@ -127,15 +138,21 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	d := &daemon{
-		Options: o, knocked: make(chan struct{}, 1), tried: make(chan struct{}, 1), failed: make(chan error),
+		Options: o, looks: rate.NewLimiter(rate.Every(gap), swarm), knocked: make(chan struct{}, 1), tried: make(chan struct{}, 1), failed: make(chan error),
 		ended: make(chan error, 1), unlinked: make(chan error, 1),
 	}
 	d.watch(ctx, "watching the network", func() error { return o.Eyes.Watch(ctx, d.changed) })
 	if o.Routers != nil {
 		d.watch(ctx, "listening to routers", func() error { return o.Routers.Run(ctx, d.advertised) })
 	}
-	d.learn(ctx)
+	if o.Resolvers != nil {
+		d.watch(ctx, "discovery", func() error { return o.Resolvers.Run(ctx, d.report) })
+	}
+	d.set.Observe(o.Now(), configured(o.Config))
 	err := d.loop(ctx)
 	cancel()
 	d.asked = true
@@ -148,32 +165,38 @@ type daemon struct {
 	Options // whose Config is the one in force
 
 	mu      sync.Mutex
-	mailbox []discovery.Observation
-	said    []discovery.Advertisement // by routers, as they came in
+	said    said
+	spoken  map[speaker]spoken
 	knocked chan struct{}
 	tried   chan struct{} // an address of ours has come further
 
 	background sync.WaitGroup
 	failed     chan error // nobody waits for what ended in the background
 
-	set      discovery.Set
-	finders  []discovery.Finder
-	forget   context.CancelFunc // ends the finders; what they report after it is not heard
-	routers  []platform.Route   // of the last look
-	plan     policy.Plan        // what is in force; the zero value where that is not sure
-	decided  bool               // a plan was in force once: from then on, what fails is tried again
-	failure  string             // what was last logged of what is tried again
-	touched  bool               // the host has something of ours
+	patient  time.Time // until when it is not said that there is no PREF64; zero: something else was said since
+	looks    *rate.Limiter
+	plan     policy.Plan // what is in force; the zero value where that is not sure
+	decided  bool        // a plan was in force once: from then on, what fails is tried again
+	failure  string      // what was last logged of what is tried again
+	touched  bool        // the host has something of ours
 	path     *path
 	ended    chan error // the TUN ended by itself
 	unlinked chan error // so did the uplink
 
+	set       discovery.Set
 	announced discovery.Announcements
-	listening []ra.Link // where routers are listened to
-	trials    []remembered
-	grudge    time.Duration // how long they are remembered while nothing is in use
-	spare     TUN           // opened for a configuration that is not applied yet; nil: the path's will do
-	asked     bool          // what is done now, the administrator asked for
+	links     []platform.Link  // of the last look
+	routers   []platform.Route // of the last look
+	listening []listened       // where routers are solicited
+	slept     time.Duration    // of the last look
+
+	suspects map[pref64.Prefix]time.Time // PREF64s through which nothing came back, and when that was seen; under mu
+	used     map[netip.Addr]time.Time    // when our IPv4 addresses were in use
+
+	trials []remembered
+	grudge time.Duration // how long they are remembered while nothing is in use
+	spare  TUN           // opened for a configuration that is not applied yet; nil: the path's will do
+	asked  bool          // what is done now, the administrator asked for
 }
 
 // log takes what comes of what is done now.
@@ -205,11 +228,10 @@ func (d *daemon) watch(ctx context.Context, what string, run func() error) {
 }
 
 func (d *daemon) loop(ctx context.Context) error {
-	wait := d.patience()
-	alarm := time.NewTimer(wait)
+	due := time.Now()
+	d.patient = due.Add(firstAnswer)
+	alarm := time.NewTimer(0)
 	defer alarm.Stop()
-	due := time.Now().Add(wait)
-	var looked time.Time
 	// sooner brings the alarm forward, and never puts it off: a network that keeps changing is looked at all the same.
 	sooner := func(in time.Duration) {
 		if at := time.Now().Add(in); due.IsZero() || at.Before(due) {
@@ -229,15 +251,13 @@ func (d *daemon) loop(ctx context.Context) error {
 			return err
 		case <-reload:
 			if d.reload(ctx) {
-				sooner(d.patience())
+				sooner(0)
 			}
 		case <-d.knocked:
-			// What watches the network knocks as soon as it does, and that must not cut the firstAnswer short.
-			switch {
-			case d.reported():
+			if d.looks.Tokens() >= 1 {
 				sooner(settle)
-			case d.decided:
-				sooner(max(settle, gap-time.Since(looked)))
+			} else {
+				sooner(gap)
 			}
 		case <-d.tried:
 			sooner(0)
@@ -255,8 +275,8 @@ func (d *daemon) loop(ctx context.Context) error {
 			sooner(rest)
 		case <-alarm.C:
 			due = time.Time{}
+			d.looks.Allow()
 			next, err := d.look(ctx)
-			looked = time.Now()
 			switch {
 			case ctx.Err() != nil:
 				return nil
@@ -265,11 +285,11 @@ func (d *daemon) loop(ctx context.Context) error {
 			case err != nil:
 				d.complain(err)
 				next = again
-			default:
+			case d.decided:
 				d.notes()
-				d.decided, d.failure = true, ""
+				d.failure = ""
 			}
-			d.asked = false
+			d.asked = d.asked && !d.patient.IsZero()
 			if next > 0 {
 				sooner(next)
 			}

@@ -3,20 +3,21 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"uclat/clat/config"
-	"uclat/discovery"
 	"uclat/platform"
 )
 
 const (
 	discovered = "address.ipv6 = '2001:db8:c1a7::46'"
-	configured = discovered + "\npref64.prefixes = ['64:ff9b::/96']"
+	pinned     = discovered + "\npref64.prefixes = ['64:ff9b::/96']"
 )
 
 // What the transcript says again and again.
@@ -24,18 +25,37 @@ const (
 	openTUN   = "tun: open clat0 mtu 1500"
 	closeTUN  = "tun: close clat0"
 	full      = "host: " + fullText + "[64:ff9b::/96]"
-	fullText  = "clat0 mtu 1500 [100.64.46.4/32], route 0.0.0.0/0 metric 2000000 mtu 1480, route 2001:db8:c1a7::46/128, " + forward
+	fullText  = "clat0 mtu 1500 [100.64.46.4/32], route 0.0.0.0/0 src 100.64.46.4 metric 2000000 mtu 1480, route 2001:db8:c1a7::46/128, " + forward
 	forward   = "forward by eth0 [2001:db8:c1a7::46/128] <-> "
 	nothing   = "host: nothing of ours"
 	firewalls = "look for firewalls between clat0 and eth0"
 	on        = `level=INFO msg="on: IPv4 through eth0, PREF64 64:ff9b::/96 (configured), as 2001:db8:c1a7::46" code=on`
-	onDNS     = `level=INFO msg="on: IPv4 through eth0, PREF64 64:ff9b::/96 (from 2001:db8::53 by RFC 7050), as 2001:db8:c1a7::46" code=on`
+	onDNS     = `level=INFO msg="on: IPv4 through eth0, PREF64 64:ff9b::/96 (from resolver 2001:db8::53 by RFC 7050), as 2001:db8:c1a7::46" code=on`
 	stopped   = `level=INFO msg="stopped translating" packets-46=0 bytes-46=0 packets-64=0 bytes-64=0`
-	noPREF64  = `level=INFO msg="waiting: no PREF64: none is configured, and no resolver of this host has told one (RFC 7050); ` +
-		"`uclat discover` shows what they say, pref64.prefixes sets one\" code=no-pref64"
+	noPREF64  = `level=INFO msg="waiting: no PREF64 on eth0: none is configured, and no router announces one (RFC 8781), and no resolver tells one ` +
+		"(RFC 7050); `uclat discover` shows what they say, pref64.prefixes sets one\" code=no-pref64"
 	native   = `level=INFO msg="off: this network has IPv4 itself, by 192.0.2.1 on eth0 (--mode on runs beside it)" code=native-ipv4`
 	noUplink = `level=INFO msg="waiting: no interface has an IPv6 default route" code=no-uplink`
 )
+
+// byDNS and byRA are what becomes of a PREF64 that the resolver or the router on eth0 told, in the log.
+func byDNS(prefix, what string) string {
+	return fmt.Sprintf("PREF64 %s on eth0, from resolver 2001:db8::53 by RFC 7050: %s", prefix, what)
+}
+
+func byRA(prefix, what string) string {
+	return fmt.Sprintf("PREF64 %s on eth0, from router fe80::1 by RA: %s", prefix, what)
+}
+
+// change is line with what changed of PREF64s, flows with what becomes of connections.
+func change(line string, changes ...string) string {
+	return fmt.Sprintf("%s change=%q", line, strings.Join(changes, "; "))
+}
+
+func flows(line, text string) string { return fmt.Sprintf("%s connections=%q", line, text) }
+
+// info is a line of the log that stands alone.
+func info(text string) string { return fmt.Sprintf("level=INFO msg=%q", text) }
 
 // triedTUN is how a daemon that has to wait finds out that the device can be made.
 var triedTUN = []string{"tun: open clat0 mtu 1280", closeTUN}
@@ -79,7 +99,7 @@ func bubble(t *testing.T, test func(t *testing.T)) {
 
 func TestConfiguredPREF64(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r := start(t, configured, laptop())
+		r := start(t, pinned, laptop())
 		r.expect(openTUN, full, on, firewalls)
 		r.eyes.change(laptop(withUs), nil)
 		r.after(time.Hour)
@@ -94,7 +114,7 @@ func TestConfiguredPREF64(t *testing.T) {
 
 func TestPacketsAreTranslated(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r := start(t, configured, laptop())
+		r := start(t, pinned, laptop())
 		r.tuns.current().in <- []byte{0x45, 0, 0, 28, 0, 0, 0x40, 0, 64, 17, 0x7e, 0x54, 100, 64, 46, 4, 198, 51, 100, 5,
 			0x82, 0x9a, 0x82, 0x9a, 0, 8, 0, 1}
 		out := <-r.tuns.current().out
@@ -113,21 +133,21 @@ func TestDiscoveredPREF64(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := start(t, discovered, laptop())
 		r.expect(append(triedTUN, noPREF64)...)
-		r.finder.find(time.Hour, "64:ff9b::/96")
+		r.resolvers.find(time.Hour, "64:ff9b::/96")
 		r.after(time.Second)
-		r.expect(openTUN, full, onDNS, firewalls)
+		r.expect(openTUN, full, change(onDNS, byDNS("64:ff9b::/96", "appeared for 1h0m0s")), firewalls)
 
 		// The same again, with a new lifetime, and another that comes beside it.
-		r.finder.find(2*time.Hour, "64:ff9b::/96")
+		r.resolvers.find(2*time.Hour, "64:ff9b::/96")
 		r.after(time.Second)
 		r.expect()
-		r.finder.find(2*time.Hour, "64:ff9b::/96", "2001:db8:64::/96")
+		r.resolvers.find(2*time.Hour, "64:ff9b::/96", "2001:db8:64::/96")
 		r.after(time.Second)
-		r.expect("host: " + fullText + "[64:ff9b::/96 2001:db8:64::/96]")
+		r.expect("host: "+fullText+"[64:ff9b::/96 2001:db8:64::/96]", info(byDNS("2001:db8:64::/96", "appeared for 2h0m0s")))
 
-		r.finder.find(0)
+		r.resolvers.find(0)
 		r.after(time.Second)
-		r.expect(nothing, closeTUN, stopped, noPREF64)
+		r.expect(nothing, closeTUN, stopped, change(noPREF64, byDNS("64:ff9b::/96", "withdrawn"), byDNS("2001:db8:64::/96", "withdrawn")))
 		if err := r.stop(); err != nil {
 			t.Error(err)
 		}
@@ -139,11 +159,11 @@ func TestDiscoveredPREF64(t *testing.T) {
 func TestLifetimeEnds(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := start(t, discovered, laptop())
-		r.finder.find(time.Hour, "64:ff9b::/96")
+		r.resolvers.find(time.Hour, "64:ff9b::/96")
 		r.after(time.Hour - time.Second)
-		r.expect(append(triedTUN, noPREF64, openTUN, full, onDNS, firewalls)...)
+		r.expect(append(slices.Clone(triedTUN), noPREF64, openTUN, full, change(onDNS, byDNS("64:ff9b::/96", "appeared for 1h0m0s")), firewalls)...)
 		r.after(2 * time.Second)
-		r.expect(nothing, closeTUN, stopped, noPREF64)
+		r.expect(nothing, closeTUN, stopped, change(noPREF64, byDNS("64:ff9b::/96", "expired")))
 		_ = r.stop()
 	})
 }
@@ -153,7 +173,7 @@ func TestLifetimeEnds(t *testing.T) {
 func TestPatience(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r, o := newRig(t, discovered, laptop())
-		time.AfterFunc(300*time.Millisecond, func() { r.finder.find(time.Hour, "64:ff9b::/96") })
+		time.AfterFunc(300*time.Millisecond, func() { r.resolvers.find(time.Hour, "64:ff9b::/96") })
 		r.run(o)
 		r.expect(openTUN, full, onDNS, firewalls)
 		_ = r.stop()
@@ -162,7 +182,7 @@ func TestPatience(t *testing.T) {
 
 func TestNativeIPv4ComesAndGoes(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r := start(t, configured, laptop())
+		r := start(t, pinned, laptop())
 		r.eyes.change(laptop(withUs, withIPv4), nil)
 		r.after(time.Second)
 		r.expect(openTUN, full, on, firewalls, nothing, closeTUN, stopped, native)
@@ -181,8 +201,8 @@ func TestNothingToDoAtStart(t *testing.T) {
 	}{
 		{"mode off does not touch the device", "mode = 'off'", laptop(),
 			[]string{`level=INFO msg="off: the configuration says so (mode = off)" code=mode-off`}},
-		{"native IPv4", configured, laptop(withIPv4), append(triedTUN, native)},
-		{"no uplink", configured, laptop(withoutRouter), append(triedTUN, noUplink)},
+		{"native IPv4", pinned, laptop(withIPv4), append(triedTUN, native)},
+		{"no uplink", pinned, laptop(withoutRouter), append(triedTUN, noUplink)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -217,7 +237,7 @@ func TestWarningsAreSaidOnce(t *testing.T) {
 // What was found out before is said once, when it is known that the daemon stays.
 func TestNotes(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r, o := newRig(t, configured, laptop())
+		r, o := newRig(t, pinned, laptop())
 		o.Notes = []string{"one", "two"}
 		r.run(o)
 		r.expect(openTUN, full, on, firewalls, "level=WARN msg=one", "level=WARN msg=two")
@@ -227,7 +247,7 @@ func TestNotes(t *testing.T) {
 		_ = r.stop()
 	})
 	bubble(t, func(t *testing.T) {
-		r, o := newRig(t, configured, laptop(withClash))
+		r, o := newRig(t, pinned, laptop(withClash))
 		o.Notes = []string{"one"}
 		r.run(o)
 		if err := <-r.ended; !errors.Is(err, ErrWrong) {
@@ -239,7 +259,7 @@ func TestNotes(t *testing.T) {
 
 func TestFirewallsAreNamed(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r, o := newRig(t, configured, laptop())
+		r, o := newRig(t, pinned, laptop())
 		o.Obstacles = func(context.Context, string, string) ([]string, error) {
 			return []string{"ufw drops"}, errors.New("half of them cannot be read")
 		}
@@ -250,11 +270,11 @@ func TestFirewallsAreNamed(t *testing.T) {
 	})
 }
 
-// Finders ask again when the routers change, and not because of what the daemon changes itself.
-func TestFindersAreKnocked(t *testing.T) {
+// Resolvers are asked again when the routers change, and not because of what the daemon changes itself.
+func TestResolversAreKnocked(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := start(t, discovered, laptop())
-		r.finder.find(time.Hour, "64:ff9b::/96")
+		r.resolvers.find(time.Hour, "64:ff9b::/96")
 		r.after(time.Second)
 		for _, step := range []struct {
 			name string
@@ -269,7 +289,7 @@ func TestFindersAreKnocked(t *testing.T) {
 		} {
 			r.eyes.change(step.host, nil)
 			r.after(time.Second)
-			if got := r.finder.knocked(); got != step.want {
+			if got := r.resolvers.knocked(); got != step.want {
 				t.Errorf("%s: knocked %d times, want %d", step.name, got, step.want)
 			}
 		}
@@ -280,7 +300,7 @@ func TestFindersAreKnocked(t *testing.T) {
 // A swarm of changes is looked at when it is over, and one that does not end is looked at all the same.
 func TestSwarm(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r := start(t, configured, laptop())
+		r := start(t, pinned, laptop())
 		r.expect(openTUN, full, on, firewalls)
 		for i := range 1000 {
 			host := laptop()
@@ -299,7 +319,7 @@ func TestSwarm(t *testing.T) {
 // What somebody takes away of ours comes back, and is no news.
 func TestRepair(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r := start(t, configured, laptop())
+		r := start(t, pinned, laptop())
 		r.expect(openTUN, full, on, firewalls)
 		for range 2 {
 			r.host.tamper()
@@ -312,7 +332,7 @@ func TestRepair(t *testing.T) {
 
 func TestCheck(t *testing.T) {
 	for _, tt := range []struct{ name, toml, want string }{
-		{"all is there", configured, ""},
+		{"all is there", pinned, ""},
 		{"mode off needs nothing", "mode = 'off'", ""},
 		{"a plain translator", "interface.ipv4 = ''\nmap = [{ipv4 = '192.0.2.1', ipv6 = '2001:db8::1'}]", ""},
 		{"path packet makes an address", "", ""},
@@ -338,4 +358,4 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-var _ discovery.Finder = (*fakeFinder)(nil)
+var _ Resolvers = (*fakeResolvers)(nil)

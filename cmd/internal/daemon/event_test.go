@@ -49,7 +49,7 @@ func zeroUDP(port uint16) []byte {
 	return p
 }
 
-const dropZeroUDP = configured + "\ntranslate.udp-zero-checksum = 'drop'"
+const dropZeroUDP = pinned + "\ntranslate.udp-zero-checksum = 'drop'"
 
 func dropped(port int) string {
 	return fmt.Sprintf(`level=WARN msg="dropped UDP without a checksum from 100.64.46.4:%d to 198.51.100.5:53: IPv6 needs one; `+

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -66,7 +67,7 @@ func TestStartFails(t *testing.T) {
 					tt.host = laptop()
 				}
 				if tt.toml == "" {
-					tt.toml = configured
+					tt.toml = pinned
 				}
 				r, o := newRig(t, tt.toml, tt.host)
 				if tt.spoil != nil {
@@ -86,7 +87,7 @@ func TestStartFails(t *testing.T) {
 // Later the same is no reason to end: the network may change again.
 func TestClashLater(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r := start(t, configured, laptop())
+		r := start(t, pinned, laptop())
 		r.eyes.change(laptop(withClash), nil)
 		r.after(time.Second)
 		r.expect(openTUN, full, on, firewalls, nothing, closeTUN, stopped, `level=WARN msg="`+clash+`" code=ipv4-overlap`)
@@ -101,7 +102,7 @@ const again5 = `level=ERROR msg="failed, and will be tried again" error=`
 
 func TestHostFailsLater(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r := start(t, configured, laptop(withoutRouter))
+		r := start(t, pinned, laptop(withoutRouter))
 		r.expect(append(triedTUN, noUplink)...)
 		r.host.failWith(setting)
 		r.eyes.change(laptop(), nil)
@@ -121,7 +122,7 @@ func TestHostFailsLater(t *testing.T) {
 // A change of a running path that fails leaves no half, and is tried again as a whole.
 func TestSwapFails(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r := start(t, configured, laptop())
+		r := start(t, pinned, laptop())
 		r.expect(openTUN, full, on, firewalls)
 		r.host.failWith(setting)
 		r.eyes.change(laptop(func(s *platform.Snapshot) { s.Links[0].MTU6 = 1400 }), nil)
@@ -138,7 +139,7 @@ func TestSwapFails(t *testing.T) {
 // What could not be put back is tried again, and once more at the end.
 func TestPuttingBackFails(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r := start(t, configured, laptop())
+		r := start(t, pinned, laptop())
 		r.host.failWith(clearing)
 		r.eyes.change(laptop(withIPv4), nil)
 		r.after(time.Second)
@@ -154,7 +155,7 @@ func TestPuttingBackFails(t *testing.T) {
 		r.expect()
 	})
 	bubble(t, func(t *testing.T) {
-		r := start(t, configured, laptop())
+		r := start(t, pinned, laptop())
 		r.host.failWith(clearing)
 		if err := r.stop(); err == nil || err.Error() != "putting the host back: broken" {
 			t.Error(err)
@@ -165,7 +166,7 @@ func TestPuttingBackFails(t *testing.T) {
 
 func TestHostCannotBeReadLater(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r := start(t, configured, laptop())
+		r := start(t, pinned, laptop())
 		r.eyes.change(laptop(withIPv4), errBroken)
 		r.after(time.Second)
 		// What is in force stays.
@@ -179,7 +180,7 @@ func TestHostCannotBeReadLater(t *testing.T) {
 
 func TestDeviceDies(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r := start(t, configured, laptop())
+		r := start(t, pinned, laptop())
 		r.expect(openTUN, full, on, firewalls)
 		for range 3 {
 			r.tuns.current().gone <- errors.New("deleted")
@@ -197,7 +198,7 @@ func TestDeviceDies(t *testing.T) {
 // A device that cannot be made again is tried again: whoever deleted it may give the name back.
 func TestDeviceDiesForGood(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r := start(t, configured, laptop())
+		r := start(t, pinned, laptop())
 		r.expect(openTUN, full, on, firewalls)
 		r.tuns.failWith(errors.New("name taken"))
 		r.tuns.current().gone <- errors.New("deleted")
@@ -214,7 +215,7 @@ func TestDeviceDiesForGood(t *testing.T) {
 // The device dies in the moment in which it is taken down anyway.
 func TestDeviceDiesWhileStopping(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r := start(t, configured, laptop())
+		r := start(t, pinned, laptop())
 		r.expect(openTUN, full, on, firewalls)
 		r.host.failWith(func(want platform.HostConfig) error {
 			r.tuns.current().gone <- errors.New("deleted")
@@ -232,13 +233,14 @@ func TestDeviceDiesWhileStopping(t *testing.T) {
 func TestForeignPREF64(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := start(t, discovered, laptop())
-		r.finder.find(time.Hour, "64:ff9b::/96")
+		r.resolvers.find(time.Hour, "64:ff9b::/96")
 		r.after(time.Second)
-		r.expect(append(triedTUN, noPREF64, openTUN, full, onDNS, firewalls)...)
-		r.finder.find(time.Hour, "2001:db8::/32", "64:ff9b::/96")
+		r.forget()
+		const unused = `level=WARN msg="PREF64 %s, from resolver 2001:db8::53 by RFC 7050, is not used: %s"`
+		r.resolvers.find(time.Hour, "2001:db8:c1a7::/48", "2001:db8:1::/64", "64:ff9b::/96")
 		r.after(time.Second)
-		r.expect(`level=WARN msg="PREF64 2001:db8::/32 from 2001:db8::53 is not used: it overlaps with address.ipv6 = 2001:db8:c1a7::46/128; ` +
-			`use another address, or set pref64.prefixes"`)
+		r.expect(fmt.Sprintf(unused, "2001:db8:c1a7::/48", "it overlaps with address.ipv6 = 2001:db8:c1a7::46/128: use another address, or set "+
+			"pref64.prefixes"), fmt.Sprintf(unused, "2001:db8:1::/64", "it holds 2001:db8:1::5, an address of this host"))
 		_ = r.stop()
 	})
 }
@@ -246,7 +248,7 @@ func TestForeignPREF64(t *testing.T) {
 // Without eyes the daemon ends: whoever started it starts it again.
 func TestWatchingFails(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r := start(t, configured, laptop())
+		r := start(t, pinned, laptop())
 		r.eyes.blinded <- errBroken
 		if err := <-r.ended; err == nil || err.Error() != "watching the network: broken" || errors.Is(err, ErrWrong) {
 			t.Error(err)

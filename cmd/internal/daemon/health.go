@@ -21,14 +21,15 @@ const (
 	targetHops   = 64
 )
 
-// health sees whether the NAT64 in use carries packets. It says so in the log and changes nothing.
+// health sees whether the NAT64 in use carries packets. It says so in the log, and to whoever chooses between several.
 type health struct {
 	engine interface {
 		Health() datapath.Health
 		Probe(context.Context, datapath.Probe) (datapath.Answer, error)
 	}
-	log *slog.Logger
-	now atomic.Pointer[watched]
+	log    *slog.Logger
+	report func(p pref64.Prefix, suspect bool) // must not block
+	now    atomic.Pointer[watched]
 }
 
 // watched is what is to be seen to now.
@@ -59,11 +60,13 @@ func (h *health) run(ctx context.Context) {
 					continue
 				}
 				suspect = w.pref64
+				h.report(suspect, true)
 				h.log.Warn(fmt.Sprintf("PREF64 %v is suspect: packets went through it to %d destinations or more since %s, and nothing came back: "+
 					"if this stays so, its NAT64 does not work, or does not know the way back to us", w.pref64, s.Destinations,
 					s.Since.Format(time.TimeOnly)))
 			case !s.Suspect && suspect.IsValid():
 				if suspect == w.pref64 {
+					h.report(suspect, false)
 					h.log.Info(fmt.Sprintf("PREF64 %v is no longer suspect", w.pref64))
 				}
 				suspect = pref64.Prefix{}
@@ -84,6 +87,7 @@ func (h *health) run(ctx context.Context) {
 			}
 			if answered {
 				if silent == w.pref64 {
+					h.report(silent, false)
 					h.log.Info(fmt.Sprintf("PREF64 %v: a host of probe.targets answers again", w.pref64))
 				}
 				rounds, silent = 0, pref64.Prefix{}
@@ -91,6 +95,7 @@ func (h *health) run(ctx context.Context) {
 			}
 			if rounds++; rounds >= targetRounds && silent != w.pref64 {
 				silent = w.pref64
+				h.report(silent, true)
 				h.log.Warn(fmt.Sprintf("PREF64 %v is suspect: none of probe.targets (%v) answered %d times in a row", w.pref64, w.targets, rounds))
 			}
 		}

@@ -18,19 +18,19 @@ const (
 
 // What programs send and receive tells whether the NAT64 works.
 func TestSuspect(t *testing.T) {
-	for _, toml := range []string{packetTOML, configured} {
+	for _, toml := range []string{packetTOML, pinned} {
 		bubble(t, func(t *testing.T) {
 			r := start(t, toml, laptop(slaac))
 			r.after(time.Second)
 			r.forget()
 			out := func() []byte {
-				if toml == configured {
+				if toml == pinned {
 					return <-r.tuns.current().out
 				}
 				return <-r.lan.current().out
 			}
 			in := func(p []byte) {
-				if toml == configured {
+				if toml == pinned {
 					r.tuns.current().in <- p
 				} else {
 					r.lan.current().in <- p

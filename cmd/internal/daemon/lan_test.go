@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"encoding/binary"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -14,8 +15,6 @@ import (
 	"uclat/clat/checksum"
 	"uclat/clat/frame"
 	"uclat/cmd/internal/uplink"
-	"uclat/discovery"
-	"uclat/discovery/ra"
 	"uclat/platform"
 	"uclat/platform/nexthop"
 )
@@ -137,6 +136,13 @@ func (n fakeNeighbours) Hop(platform.Link, netip.Addr, netip.Addr) (nexthop.Hop,
 	return n.hop, nil
 }
 
+// Router is one of the LAN's, whose link-layer address ends as its own does.
+func (n fakeNeighbours) Router(_ int, addr netip.Addr) (nexthop.Hop, error) {
+	hardware := slices.Clone(routerMAC)
+	hardware[5] += addr.As16()[15] - 1
+	return nexthop.Hop{Gateway: addr, Hardware: hardware, State: nexthop.Reachable}, nil
+}
+
 func (n fakeNeighbours) Use(int, netip.Addr) error { return nil }
 
 func (n fakeNeighbours) Close() error {
@@ -159,7 +165,7 @@ type fakeLink struct {
 	closed chan struct{}
 
 	// Of fakeLAN.mu.
-	to                    net.HardwareAddr
+	to                    map[netip.Prefix]net.HardwareAddr
 	accept                []netip.Prefix
 	groups                int
 	lostRead, lostWritten uint64
@@ -203,11 +209,11 @@ func (k *fakeLink) send(p []byte) error {
 		return os.ErrClosed
 	default:
 	}
-	if k.l2 && k.to == nil {
-		return clat.ErrNextHop
-	}
 	const echoRequest = 128
 	src, dst := netip.AddrFrom16([16]byte(p[8:24])), netip.AddrFrom16([16]byte(p[24:40]))
+	if k.l2 && k.hop(src) == nil {
+		return clat.ErrNextHop
+	}
 	switch {
 	case p[6] != protoICMPv6 || p[40] != echoRequest:
 		k.out <- p
@@ -237,7 +243,25 @@ func (k *fakeLink) Accept(to []netip.Prefix) error {
 	return nil
 }
 
-func (k *fakeLink) Via(to, _ net.HardwareAddr) { k.set(func(*fakeLAN) { k.to = to }) }
+func (k *fakeLink) Via(to map[netip.Prefix]net.HardwareAddr, _ net.HardwareAddr) {
+	k.set(func(*fakeLAN) { k.to = maps.Clone(to) })
+}
+
+// hop is where packets from an address go. It is for who holds fakeLAN.mu.
+func (k *fakeLink) hop(src netip.Addr) net.HardwareAddr {
+	if to, ours := k.to[netip.PrefixFrom(src, 128)]; ours {
+		return to
+	}
+	return k.to[netip.Prefix{}]
+}
+
+// hopOf is where packets from an address go, by the current link.
+func (l *fakeLAN) hopOf(src string) string {
+	k := l.current()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return k.hop(netip.MustParseAddr(src)).String()
+}
 
 func (k *fakeLink) Join(netip.Addr) (func() error, error) {
 	k.set(func(*fakeLAN) { k.groups++ })
@@ -292,68 +316,11 @@ func icmpv6(src, dst netip.Addr, hops byte, message []byte) []byte {
 	return p
 }
 
-// fakeRouters say what they are told to say.
-type fakeRouters struct {
-	mu     sync.Mutex
-	links  []ra.Link
-	asked  int // how often routers were solicited
-	report func(discovery.Advertisement)
-	failed chan error
-}
-
-func (f *fakeRouters) Solicit(int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.asked++
-}
-
-// solicited is how often.
-func (f *fakeRouters) solicited() int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.asked
-}
-
-func (f *fakeRouters) SetLinks(links []ra.Link) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.links = links
-}
-
-func (f *fakeRouters) Run(ctx context.Context, report func(discovery.Advertisement)) error {
-	f.mu.Lock()
-	f.report, f.failed = report, make(chan error, 1)
-	failed := f.failed
-	f.mu.Unlock()
-	select {
-	case err := <-failed:
-		return err
-	case <-ctx.Done():
-		return nil
-	}
-}
-
-// announce is a Router Advertisement.
-func (f *fakeRouters) announce(a discovery.Advertisement) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.report(a)
-}
-
-// heardOn are the names of the links that are listened to.
-func (f *fakeRouters) heardOn() (names []string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, l := range f.links {
-		names = append(names, l.Name)
-	}
-	return names
-}
-
 // fakeMemory remembers.
 type fakeMemory struct {
 	mu   sync.Mutex
-	used map[netip.Addr]time.Time
+	used map[netip.Addr]time.Time // when it was ours last
+	new  map[netip.Addr]time.Time // when it was noted first
 	err  error
 }
 
@@ -365,17 +332,19 @@ func (m *fakeMemory) UsedSince(a netip.Addr, since time.Time) bool {
 	return m.used[a].After(since)
 }
 
-// lastUse is when an address was ours last.
-func (m *fakeMemory) lastUse(a string) time.Time {
+// firstUse is when it was noted first that an address is ours.
+func (m *fakeMemory) firstUse(a string) time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.used[netip.MustParseAddr(a)]
+	return m.new[netip.MustParseAddr(a)]
 }
 
 func (m *fakeMemory) NoteUse(a netip.Addr, now time.Time) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.used[a] = now
+	if m.used[a] = now; m.new[a].IsZero() {
+		m.new[a] = now
+	}
 	return m.err
 }
 

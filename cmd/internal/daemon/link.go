@@ -70,7 +70,7 @@ func (d *daemon) attach(plan policy.Plan) error {
 		}
 	}
 	d.path.link.station.Want(uplink.Want{
-		Link: plan.Uplink, Hold: plan.Try, Use: plan.Use, PLAT: probed(plan), Probe: d.Config.Mode != config.ModeForce,
+		Link: plan.Uplink, Hold: plan.Try, Use: plan.Ours().Addr(), Probe: d.Config.Mode != config.ModeForce,
 		Optimistic: d.optimistic(plan.Try),
 	})
 	return nil
@@ -88,12 +88,6 @@ func (d *daemon) optimistic(hold []policy.Hold) (known []netip.Addr) {
 		}
 	}
 	return known
-}
-
-// probed is the address behind the PREF64 that the echo requests with hop limit 1 are for: 192.0.0.9, the anycast address of the Port
-// Control Protocol (RFC 7723). It is globally reachable, so that no NAT64 has to refuse it, and with that hop limit nobody is asked there.
-func probed(plan policy.Plan) netip.Addr {
-	return netip.AddrFrom16(plan.PREF64[0].Embed([4]byte{192, 0, 0, 9}))
 }
 
 func (d *daemon) openLink(on platform.Link) error {
@@ -136,6 +130,18 @@ func (d *daemon) openLink(on platform.Link) error {
 	}()
 	p.link = l
 	return nil
+}
+
+// leave forgets what was found out on links whose network was left. Where carrier came back, which may be that of another network, others
+// have our addresses there: before anything is decided by them, the uplink is given up.
+func (d *daemon) leave(left []int) {
+	d.trials = slices.DeleteFunc(d.trials, func(r remembered) bool { return slices.Contains(left, r.Link) })
+	isBack := func(on platform.Link) bool {
+		return slices.Contains(left, on.Index) && slices.ContainsFunc(d.links, func(l platform.Link) bool { return l.Index == on.Index })
+	}
+	if d.path != nil && d.path.link != nil && isBack(d.path.link.Link) {
+		d.detach()
+	}
 }
 
 // detach gives the uplink up, and all that is held there.
@@ -215,7 +221,7 @@ func (d *daemon) noteUse(plan policy.Plan) {
 	if !plan.On || plan.Path != config.PathPacket {
 		return
 	}
-	if err := d.Memory.NoteUse(plan.Use, time.Now()); err != nil {
+	if err := d.Memory.NoteUse(plan.Ours().Addr(), time.Now()); err != nil {
 		d.Log.Warn("keeping the address for the next start", "error", err)
 	}
 }

@@ -181,10 +181,10 @@ func TestForwardingIsTurnedOn(t *testing.T) {
 		r.expect(packetHost + ", blackhole " + moved + "/128, blackhole " + first + "/128")
 		r.lan.set(func(l *fakeLAN) { clear(l.silent) })
 		r.after(2 * time.Second)
-		r.expect(packetHost+", blackhole "+moved+"/128", onAs(moved))
+		r.expect(movedHost+", blackhole "+moved+"/128, blackhole "+first+"/128", movedOn)
 		r.eyes.change(laptop(slaac, withUs4, renumbered), nil)
 		r.after(time.Second)
-		r.expect(packetHost)
+		r.expect(movedHost)
 		_ = r.stop()
 	})
 }

@@ -4,38 +4,42 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
 	"uclat/clat/config"
 	"uclat/clat/policy"
+	"uclat/clat/pref64"
 	"uclat/discovery"
 	"uclat/platform"
 )
 
+// usePeriod is how often it is seen which of our IPv4 addresses are in use, while there are old ones.
+const usePeriod = time.Minute
+
 // look sees what is, decides what should be, and makes it so. It returns when to look again though nothing happens; 0 is never.
 func (d *daemon) look(ctx context.Context) (time.Duration, error) {
-	now := time.Now()
-	for _, o := range d.reports() {
-		d.set.Observe(now, o)
-	}
-	d.hear(now)
-	known, next := d.set.Valid(now)
-	in, err := d.see(ctx, d.Config, known)
+	said := d.hear()
+	host, err := d.snapshot(ctx, d.Config, said.prefixes()...)
 	if err != nil {
 		return 0, err
 	}
-	if routers := routers(in.Host); !slices.Equal(routers, d.routers) {
-		// Another router may mean another network: what was learned on the last one has to be asked again.
-		if d.routers = routers; d.decided {
-			for _, f := range d.finders {
-				f.Knock()
-			}
-			d.solicit()
-		}
-	}
+	now := d.Now()
+	left := d.follow(host) // first: what was heard is of the network that the host is in now
+	d.leave(left)
+	said.on(d.links, left).observe(now, &d.announced, &d.set)
+	in := d.input(d.Config, host, &d.set)
+	d.limit(in)
 	plan := policy.Decide(in)
-	d.listen(in.Host, plan)
+	d.listen(now, in, plan)
+	if wait := time.Until(d.patient); plan.Code == "no-pref64" && wait > 0 {
+		if next := d.untilNext(now, plan); next > 0 {
+			wait = min(wait, next)
+		}
+		return wait, nil // it would be said too early
+	}
+	d.patient = time.Time{}
 	if plan.Wrong && !d.decided {
 		return 0, wrong{plan.Why}
 	}
@@ -44,34 +48,89 @@ func (d *daemon) look(ctx context.Context) (time.Duration, error) {
 			return 0, err
 		}
 	}
-	if err := errors.Join(d.apply(ctx, plan), d.closeSpare()); err != nil {
+	was, changes := d.plan.Why, d.changes(in)
+	if err := errors.Join(d.apply(ctx, plan, changes), d.closeSpare()); err != nil {
 		return 0, err
 	}
+	if d.decided && plan.Why == was { // else they stand beside that
+		for _, c := range changes {
+			d.Log.Info(c)
+		}
+	}
+	d.decided = true
 	d.noteUse(plan)
-	if _, at := d.announced.Valid(now); !at.IsZero() && (next.IsZero() || at.Before(next)) {
-		next = at
-	}
-	if again := now.Add(d.grudge); plan.Code == "duplicate-address" && (next.IsZero() || again.Before(next)) {
-		next = again
-	}
-	if next.IsZero() {
-		return 0, nil
-	}
-	return max(time.Until(next), time.Millisecond), nil
+	return d.untilNext(now, plan), nil
 }
 
-// see is what c would be decided on.
-func (d *daemon) see(ctx context.Context, c *config.Config, known []discovery.Known) (in policy.Input, err error) {
-	in = policy.Input{Config: c, PREF64: known}
-	if in.Host, err = d.Eyes.Snapshot(ctx, policy.Interests(in)...); err != nil {
-		return in, fmt.Errorf("reading the host's network: %w", err)
+// changes are lines about PREF64s that came and went since the last time. What untrusted routers say nobody needs to hear, often.
+func (d *daemon) changes(in policy.Input) (lines []string) {
+	for _, c := range d.set.Changes(in.Now) {
+		on, _ := in.Host.Link(c.Link)
+		line := fmt.Sprintf("PREF64 %v on %s, %s: %v", c.Prefix, on.Name, c.Origin(), c.What)
+		if c.What == discovery.Appeared {
+			line += " for " + c.Until.Sub(in.Now).Round(time.Second).String()
+		}
+		switch o := policy.Judge(in, c.Known); {
+		case c.Source == discovery.Configured:
+		case o.Trusted:
+			lines = append(lines, line)
+		default:
+			d.Log.Debug(line + ", and is not used: " + o.Why)
+		}
+	}
+	return lines
+}
+
+// untilNext is how long nothing changes by itself of what was decided on at now; 0 is for ever.
+func (d *daemon) untilNext(now time.Time, plan policy.Plan) time.Duration {
+	_, set := d.set.Valid(now)
+	_, announced := d.announced.Valid(now)
+	_, routers := d.announced.Routers(now)
+	times := []time.Time{set, announced, routers, d.answersDue(now)}
+	if plan.Code == "duplicate-address" {
+		times = append(times, now.Add(d.grudge))
+	}
+	if len(plan.Generations) > 1 {
+		times = append(times, now.Add(usePeriod))
+	}
+	d.mu.Lock()
+	for _, since := range d.suspects {
+		times = append(times, since.Add(suspicion))
+	}
+	d.mu.Unlock()
+	var next time.Time
+	for _, t := range times {
+		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
+			next = t
+		}
+	}
+	if next.IsZero() {
+		return 0
+	}
+	return max(next.Sub(d.Now()), time.Millisecond)
+}
+
+// snapshot is the host, with its routes to what c names, to the PREF64s that are known and to these.
+func (d *daemon) snapshot(ctx context.Context, c *config.Config, prefixes ...netip.Prefix) (platform.Snapshot, error) {
+	known, _ := d.set.Valid(d.Now())
+	interests := append(policy.Interests(policy.Input{Config: c, PREF64: known}), prefixes...)
+	host, err := d.Eyes.Snapshot(ctx, interests...)
+	if err != nil {
+		return host, fmt.Errorf("reading the host's network: %w", err)
 	}
 	if tun := d.plan.Host.TUN; d.path != nil && tun != c.Interface.Name {
-		in.Host = without(in.Host, tun) // it is ours, and gives way to the new one
+		host = without(host, tun) // it is ours, and gives way to the new one
 	}
-	in.Now = time.Now()
+	return host, nil
+}
+
+// input is what c would be decided on, with what is known of PREF64s.
+func (d *daemon) input(c *config.Config, host platform.Snapshot, set *discovery.Set) policy.Input {
+	in := policy.Input{Config: c, Host: host, Now: d.Now(), Was: d.plan}
+	in.PREF64, _ = set.Valid(in.Now)
 	in.Trials = d.trialsOn(in.Host, in.Now)
 	in.Announced, _ = d.announced.Valid(in.Now)
+	in.Routers, _ = d.announced.Routers(in.Now)
 	in.Heard = map[int]discovery.Heard{}
 	for _, l := range in.Host.Links {
 		in.Heard[l.Index] = d.announced.Heard(l.Index)
@@ -79,7 +138,60 @@ func (d *daemon) see(ctx context.Context, c *config.Config, known []discovery.Kn
 	if d.Memory != nil {
 		in.Secret = d.Memory.Secret()
 	}
-	return in, nil
+	in.Used, in.Suspect = d.usedAt(in.Now), d.suspected(in.Now)
+	return in
+}
+
+// usedAt is when our IPv4 addresses were in use last: those that the path tells to have been since it was asked, now.
+func (d *daemon) usedAt(now time.Time) map[netip.Addr]time.Time {
+	if d.path == nil {
+		d.used = nil
+		return nil
+	}
+	bits := d.path.engine.Used()
+	used := make(map[netip.Addr]time.Time)
+	for _, g := range d.plan.Generations {
+		a := g.IPv4.Addr()
+		if before, ok := d.used[a]; ok {
+			used[a] = before
+		}
+		if bits>>(a.As4()[3]&7)&1 != 0 {
+			used[a] = now
+		}
+	}
+	d.used = used
+	return used
+}
+
+// suspicion is for how long a PREF64 is not used that carried nothing, where there is another.
+const suspicion = 10 * time.Minute
+
+// suspect keeps for the loop what the traffic says of a PREF64. It never blocks.
+func (d *daemon) suspect(p pref64.Prefix, is bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !is {
+		delete(d.suspects, p)
+	} else if d.suspects == nil {
+		d.suspects = map[pref64.Prefix]time.Time{p: d.Now()}
+	} else {
+		d.suspects[p] = d.Now()
+	}
+	d.changed()
+}
+
+// suspected are the PREF64s that are not to be used.
+func (d *daemon) suspected(now time.Time) (all []pref64.Prefix) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for p, since := range d.suspects {
+		if now.Sub(since) >= suspicion {
+			delete(d.suspects, p)
+			continue
+		}
+		all = append(all, p)
+	}
+	return all
 }
 
 // without is the host when an interface has gone.

@@ -20,7 +20,7 @@ const (
 	second = "2001:db8:1:0:b272:832a:a02a:b2ee"
 	third  = "2001:db8:1:0:f531:ce06:be27:bc4d"
 	fourth = "2001:db8:1:0:7569:8cac:f0c8:543"
-	moved  = "2001:db8:2:0:bb1b:efe5:601b:6f74"
+	moved  = "2001:db8:2:0:e8cb:d259:7ea1:76e7"
 )
 
 // What the transcript says again and again.
@@ -28,7 +28,7 @@ const (
 	openLink   = "link: open eth0"
 	closeLink  = "link: close eth0"
 	openTUN4   = "tun: open clat0 mtu 1480"
-	packetHost = "host: clat0 mtu 1480 [100.64.46.4/32], route 0.0.0.0/0 metric 2000000 mtu 1480"
+	packetHost = "host: clat0 mtu 1480 [100.64.46.4/32], route 0.0.0.0/0 src 100.64.46.4 metric 2000000 mtu 1480"
 )
 
 func checking(a string) string {
@@ -46,6 +46,11 @@ func taken(a string) string {
 func onAs(a string) string {
 	return fmt.Sprintf(`level=INFO msg="on: IPv4 through eth0, PREF64 64:ff9b::/96 (configured), as %s, path packet" code=on`, a)
 }
+
+// movedHost and movedOn are what becomes of it when there is another address for new connections.
+const movedHost = "host: clat0 mtu 1480 [100.64.46.6/32 100.64.46.4/32], route 0.0.0.0/0 src 100.64.46.6 metric 2000000 mtu 1480"
+
+var movedOn = flows(onAs(moved), "those of 100.64.46.4 go on through 64:ff9b::/96; new ones are of 100.64.46.6")
 
 // comesUp is what happens when the address is free and answers come back to it.
 func comesUp(a string) []string {
@@ -138,7 +143,7 @@ func TestPacketsGoThroughTheLink(t *testing.T) {
 // On path kernel that is for the kernel to say.
 func TestKernelSaysWhatComesIn(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r := start(t, configured, laptop())
+		r := start(t, pinned, laptop())
 		stranger := answer(r.send(udp4("100.64.46.4", "198.51.100.5")))
 		stranger[43]++
 		if in := r.send(stranger); in[0]>>4 != 4 {

@@ -14,7 +14,7 @@ const modeOff = `level=INFO msg="off: the configuration says so (mode = off)" co
 
 // Each key is put in force without a restart, and with no more than it takes.
 func TestReloadOnPacketPath(t *testing.T) {
-	const kernelTOML = "path = 'kernel'\n" + configured
+	const kernelTOML = "path = 'kernel'\n" + pinned
 	for _, tt := range []struct {
 		name     string
 		from, to string
@@ -40,7 +40,8 @@ func TestReloadOnPacketPath(t *testing.T) {
 		{name: "MTU", to: packetTOML + "\ninterface.mtu = 1400",
 			want: []string{reloaded + `interface.mtu"`, strings.ReplaceAll(packetHost, "1480", "1380")}},
 		{name: "PREF64", to: "pref64.prefixes = ['2001:db8:64::/96']",
-			want: []string{reloaded + `pref64.prefixes"`, strings.Replace(onAs(first), "64:ff9b::/96", "2001:db8:64::/96", 1)}},
+			want: []string{reloaded + `pref64.prefixes"`, flows(strings.Replace(onAs(first), "64:ff9b::/96", "2001:db8:64::/96", 1),
+				"those of 100.64.46.4 through 64:ff9b::/96 are lost")}},
 		{name: "an address of the link that was chosen", to: packetTOML + "\naddress.ipv6 = '2001:db8:1::46'",
 			want: []string{reloaded + `address.ipv6"`, nothing, closeTUN, stopped, checking("2001:db8:1::46"), probing("2001:db8:1::46"), openTUN4,
 				packetHost, onAs("2001:db8:1::46")}},

@@ -152,7 +152,7 @@ func (d *daemon) openPath(plan policy.Plan) error {
 	p.toTUN.Open(tun)
 	p.reading = p.serve(l, func(err error) { d.ended <- err })
 
-	p.health = &health{engine: p.engine, log: d.Log}
+	p.health = &health{engine: p.engine, log: d.Log, report: d.suspect}
 	p.watch(d.Config, plan)
 	ctx, stop := context.WithCancel(context.Background())
 	p.unwatch = stop
@@ -170,8 +170,8 @@ func (p *path) watch(c *config.Config, plan policy.Plan) {
 		w.port = &p.toLink
 	}
 	w.source = plan.Self6
-	if plan.Ours.IsSingleIP() {
-		w.source = plan.Ours.Addr()
+	if ours := plan.Ours(); ours.IsSingleIP() {
+		w.source = ours.Addr()
 	}
 	p.health.now.Store(w)
 }
@@ -179,7 +179,8 @@ func (p *path) watch(c *config.Config, plan policy.Plan) {
 // translator is the one that a plan for c needs. As long as no address is in use, it is that of the one that is tried.
 func translator(c *config.Config, plan policy.Plan) (*siit.Translator, error) {
 	if !plan.On {
-		plan.Ours, plan.Self6 = plan.Try[0].Addrs, plan.Try[0].Addrs.Addr()
+		first := plan.Try[0].Addrs
+		plan.Generations, plan.Self6 = []policy.Generation{{IPv4: c.Interface.IPv4, IPv6: first}}, first.Addr()
 	}
 	return translation.New(c, plan)
 }

@@ -12,7 +12,6 @@ import (
 	"uclat/clat/config"
 	"uclat/clat/policy"
 	"uclat/cmd/internal/translation"
-	"uclat/discovery"
 )
 
 // reload puts the configuration in force that is written down now. Where that cannot be, everything stays as it is. It says whether there
@@ -35,11 +34,11 @@ func (d *daemon) reload(ctx context.Context) bool {
 		return false
 	}
 	d.Asked.Info("configuration reloaded: " + strings.Join(keys, ", "))
-	learn := d.learnsAnew(c)
-	d.Config, d.failure, d.asked = c, "", true
-	if learn {
-		d.learn(ctx)
+	if d.learnsAnew(c) {
+		d.patient = time.Now().Add(firstAnswer)
 	}
+	d.Config, d.failure, d.asked = c, "", true
+	d.set.Observe(d.Now(), configured(c))
 	return true
 }
 
@@ -49,20 +48,19 @@ func (d *daemon) prepare(ctx context.Context, c *config.Config) error {
 	if err := Check(c); err != nil || c.Mode == config.ModeOff {
 		return err
 	}
-	set := d.set
-	if d.learnsAnew(c) {
-		set = named(c)
-	} else if err := d.fits(c); err != nil {
-		return err // policy would do without the PREF64s that are in use, and wait for others
+	if !d.learnsAnew(c) {
+		if err := d.fits(c); err != nil {
+			return err // policy would do without the PREF64s that are in use, and wait for others
+		}
 	}
 	if d.has(c.Interface.Name) {
-		return d.judge(ctx, c, set)
+		return d.judge(ctx, c)
 	}
 	tun, err := d.openTUN(c.Interface.Name, clat.MinMTU6) // first: a taken name is the reason, not what it leads to
 	if err != nil {
 		return err
 	}
-	if err := d.judge(ctx, c, set); err != nil {
+	if err := d.judge(ctx, c); err != nil {
 		return errors.Join(err, tun.Close())
 	}
 	err = d.closeSpare()
@@ -79,8 +77,8 @@ func (d *daemon) fits(c *config.Config) error {
 }
 
 // judge refuses c where what it leads to is wrong, or would end a translation that goes on without it.
-func (d *daemon) judge(ctx context.Context, c *config.Config, set discovery.Set) error {
-	plan, err := d.decide(ctx, c, set)
+func (d *daemon) judge(ctx context.Context, c *config.Config) error {
+	plan, err := d.decide(ctx, c)
 	switch {
 	case err != nil:
 		return err
@@ -97,20 +95,21 @@ func (d *daemon) judge(ctx context.Context, c *config.Config, set discovery.Set)
 		return nil
 	}
 	// What is missing may have gone a moment ago, and is no fault of c then.
-	if now, err := d.decide(ctx, d.Config, d.set); err != nil || now.On {
+	if now, err := d.decide(ctx, d.Config); err != nil || now.On {
 		return errors.Join(err, errors.New(plan.Why))
 	}
 	return nil
 }
 
 // decide is the plan for c, here and now.
-func (d *daemon) decide(ctx context.Context, c *config.Config, set discovery.Set) (policy.Plan, error) {
-	known, _ := set.Valid(time.Now())
-	in, err := d.see(ctx, c, known)
+func (d *daemon) decide(ctx context.Context, c *config.Config) (policy.Plan, error) {
+	host, err := d.snapshot(ctx, c)
 	if err != nil {
 		return policy.Plan{}, err
 	}
-	return policy.Decide(in), nil
+	set := d.set
+	set.Observe(d.Now(), configured(c))
+	return policy.Decide(d.input(c, host, &set)), nil
 }
 
 // has says whether the device of that name need not be opened for a new configuration: it is ours, or that which the configuration in
@@ -123,7 +122,7 @@ func (d *daemon) has(name string) bool {
 	return (d.path == nil || d.path.tun == nil) && d.Config.Interface.Name == name
 }
 
-// learnsAnew says whether what was learned of PREF64s does not hold under c, because others are asked.
+// learnsAnew says whether others are asked for PREF64s under c.
 func (d *daemon) learnsAnew(c *config.Config) bool {
 	return !reflect.DeepEqual(c.PREF64, d.Config.PREF64) || c.Router() != d.Config.Router()
 }

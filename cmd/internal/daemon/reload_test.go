@@ -38,38 +38,38 @@ func TestReload(t *testing.T) {
 		host     platform.Snapshot
 		want     []string
 	}{
-		{name: "nothing", to: configured + "\n# the same in other words\nmode = 'auto'", want: []string{unchanged}},
-		{name: "a mapping comes", to: configured + aMap, want: []string{reloaded + `map"`, withMap}},
-		{name: "a mapping goes", from: configured + aMap, to: configured, want: []string{reloaded + `map"`, full}},
-		{name: "what only the translator knows", to: configured + "\ntranslate.ttl-transparent = true\ntranslate.clamp-mss = true",
+		{name: "nothing", to: pinned + "\n# the same in other words\nmode = 'auto'", want: []string{unchanged}},
+		{name: "a mapping comes", to: pinned + aMap, want: []string{reloaded + `map"`, withMap}},
+		{name: "a mapping goes", from: pinned + aMap, to: pinned, want: []string{reloaded + `map"`, full}},
+		{name: "what only the translator knows", to: pinned + "\ntranslate.ttl-transparent = true\ntranslate.clamp-mss = true",
 			want: []string{reloaded + `translate.ttl-transparent, translate.clamp-mss"`}},
-		{name: "inbound", to: configured + "\ninbound = 'all'", want: []string{reloaded + `inbound"`, full + ", all of it"}},
-		{name: "metric", to: configured + "\ninterface.metric = 700",
+		{name: "inbound", to: pinned + "\ninbound = 'all'", want: []string{reloaded + `inbound"`, full + ", all of it"}},
+		{name: "metric", to: pinned + "\ninterface.metric = 700",
 			want: []string{reloaded + `interface.metric"`, strings.Replace(full, "metric 2000000", "metric 700", 1)}},
-		{name: "no default route", to: configured + "\ninterface.default-route = false",
-			want: []string{reloaded + `interface.default-route"`, strings.Replace(full, " route 0.0.0.0/0 metric 2000000 mtu 1480,", "", 1)}},
-		{name: "MTU", to: configured + "\ninterface.mtu = 1400",
+		{name: "no default route", to: pinned + "\ninterface.default-route = false",
+			want: []string{reloaded + `interface.default-route"`, strings.Replace(full, " route 0.0.0.0/0 src 100.64.46.4 metric 2000000 mtu 1480,", "", 1)}},
+		{name: "MTU", to: pinned + "\ninterface.mtu = 1400",
 			want: []string{reloaded + `interface.mtu"`, strings.NewReplacer("1500", "1400", "1480", "1380").Replace(full)}},
-		{name: "addresses", to: strings.Replace(configured, "::46", "::47", 1) + "\ninterface.ipv4 = '192.0.0.2'",
+		{name: "addresses", to: strings.Replace(pinned, "::46", "::47", 1) + "\ninterface.ipv4 = '192.0.0.2'",
 			want: []string{reloaded + `interface.ipv4, address.ipv6"`,
-				strings.NewReplacer("::46", "::47", "100.64.46.4", "192.0.0.2").Replace(full), strings.Replace(on, "::46", "::47", 1)}},
-		{name: "PREF64", to: discovered + "\npref64.prefixes = ['2001:db8:64::/96', '64:ff9b::/96']",
-			want: []string{reloaded + `pref64.prefixes"`, "host: " + fullText + "[2001:db8:64::/96 64:ff9b::/96]",
-				strings.Replace(on, "64:ff9b::/96", "2001:db8:64::/96", 1)}},
-		{name: "the same uplink, by its name", to: configured + "\nuplink = 'eth0'", want: []string{reloaded + `uplink"`}},
-		{name: "off beside native IPv4", from: configured + "\nmode = 'on'", to: configured, host: laptop(withIPv4),
+				strings.NewReplacer("::46", "::47", "100.64.46.4", "192.0.0.2").Replace(full), flows(strings.Replace(on, "::46", "::47", 1), "those of 100.64.46.4 are lost; new ones are of 192.0.0.2")}},
+		{name: "PREF64", to: discovered + "\npref64.prefixes = ['2001:db8:64::/96']",
+			want: []string{reloaded + `pref64.prefixes"`, "host: " + fullText + "[2001:db8:64::/96]",
+				flows(strings.Replace(on, "64:ff9b::/96", "2001:db8:64::/96", 1), "those of 100.64.46.4 through 64:ff9b::/96 are lost")}},
+		{name: "the same uplink, by its name", to: pinned + "\nuplink = 'eth0'", want: []string{reloaded + `uplink"`}},
+		{name: "off beside native IPv4", from: pinned + "\nmode = 'on'", to: pinned, host: laptop(withIPv4),
 			want: []string{reloaded + `mode"`, nothing, closeTUN, stopped, native}},
-		{name: "off", to: "mode = 'off'\n" + configured, want: []string{reloaded + `mode"`, nothing, closeTUN, stopped,
+		{name: "off", to: "mode = 'off'\n" + pinned, want: []string{reloaded + `mode"`, nothing, closeTUN, stopped,
 			`level=INFO msg="off: the configuration says so (mode = off)" code=mode-off`}},
-		{name: "on", from: "mode = 'off'", to: configured,
+		{name: "on", from: "mode = 'off'", to: pinned,
 			want: []string{reloaded + `mode, pref64.prefixes, address.ipv6"`, openTUN, full, on, firewalls}},
-		{name: "on beside native IPv4", from: configured, to: configured + "\nmode = 'on'", host: laptop(withIPv4),
+		{name: "on beside native IPv4", from: pinned, to: pinned + "\nmode = 'on'", host: laptop(withIPv4),
 			want: []string{reloaded + `mode"`, openTUN, full, on, firewalls}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				if tt.from == "" {
-					tt.from = configured
+					tt.from = pinned
 				}
 				if tt.host.Links == nil {
 					tt.host = laptop()
@@ -110,11 +110,11 @@ const openV4 = "tun: open v4 mtu 1280"
 // The device has its name from the moment in which it is opened. Our own of the old name is no obstacle.
 func TestReloadInterfaceName(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r := start(t, configured, laptop())
+		r := start(t, pinned, laptop())
 		r.eyes.change(laptop(withUs), nil)
 		r.after(time.Second)
 		r.forget()
-		r.reload(configured + "\ninterface.name = 'v4'")
+		r.reload(pinned + "\ninterface.name = 'v4'")
 		named := strings.NewReplacer("clat0", "v4")
 		r.expect(openV4, reloaded+`interface.name"`, nothing, closeTUN, stopped, named.Replace(full), on, named.Replace(firewalls))
 		_ = r.stop()
@@ -130,7 +130,7 @@ func TestReloadRefused(t *testing.T) {
 		err             error
 	}{
 		{name: "no TOML", toml: "mode = on", why: "test.toml:1: is not TOML: "},
-		{name: "two mistakes are one line", toml: configured + "\nmode = 'maybe'\ninterface.mtu = 1",
+		{name: "two mistakes are one line", toml: pinned + "\nmode = 'maybe'\ninterface.mtu = 1",
 			why: `test.toml:3: mode: \"maybe\": is not one of auto, on, off, force; ` +
 				`test.toml:4: interface.mtu: 1: is out of range: 0 or 1280 to 65535"`},
 		{name: "many mistakes are a few", toml: "map = [" + strings.Repeat("{}, ", 100) + "]",
@@ -139,18 +139,18 @@ func TestReloadRefused(t *testing.T) {
 		{name: "it cannot be translated", toml: "address.ipv6 = '2001:db8:c1a7::/64'\n" +
 			"map = [{ipv4 = '192.0.2.1', ipv6 = '2001:db8:c1a7:0:64:402e:400:0'}]\npref64.prefixes = ['64:ff9b::/96']",
 			why: "address mapping: 2001:db8:c1a7:0:64:402e:400:0/128 is mapped twice"},
-		{name: "an address that the host has", toml: configured + "\ninterface.ipv4 = '100.64.0.9'", host: laptop(withClash),
+		{name: "an address that the host has", toml: pinned + "\ninterface.ipv4 = '100.64.0.9'", host: laptop(withClash),
 			why: "off: interface.ipv4 = 100.64.0.9 overlaps with 100.64.0.7/10 on eth0: choose another, "},
-		{name: "an uplink that is not there", toml: configured + "\nuplink = 'eth7'", why: `waiting: there is no interface eth7 (uplink)"`},
-		{name: "an uplink that leads nowhere", toml: configured + "\nuplink = 'eth1'", host: laptop(withSecond),
+		{name: "an uplink that is not there", toml: pinned + "\nuplink = 'eth7'", why: `waiting: there is no interface eth7 (uplink)"`},
+		{name: "an uplink that leads nowhere", toml: pinned + "\nuplink = 'eth1'", host: laptop(withSecond),
 			why: `waiting: eth1 (uplink) has no IPv6 route toward the PLAT"`},
 		{name: "an uplink that is not there, and a PREF64 that is to be found", toml: discovered + "\nuplink = 'eth7'",
 			why: `waiting: there is no interface eth7 (uplink)"`},
-		{name: "nobody knows what the host has", toml: configured + aMap, err: errBroken, why: `reading the host's network: broken"`},
+		{name: "nobody knows what the host has", toml: pinned + aMap, err: errBroken, why: `reading the host's network: broken"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				from := configured + "\ninterface.ipv4 = '192.0.0.2'\ninterface.self-ipv4 = '192.0.0.3'"
+				from := pinned + "\ninterface.ipv4 = '192.0.0.2'\ninterface.self-ipv4 = '192.0.0.3'"
 				if tt.host.Links == nil {
 					tt.host = laptop()
 				}
@@ -187,7 +187,7 @@ func TestReloadRefused(t *testing.T) {
 func TestReloadWithLearnedPREF64(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := start(t, discovered, laptop())
-		r.finder.find(time.Hour, "2001:db8:64::/96")
+		r.resolvers.find(time.Hour, "2001:db8:64::/96")
 		r.after(time.Second)
 		r.forget()
 		r.reload(strings.Replace(discovered, "c1a7", "64", 1))
@@ -196,8 +196,8 @@ func TestReloadWithLearnedPREF64(t *testing.T) {
 		r.reload(discovered + aMap)
 		r.expect(reloaded+`map"`, "host: "+strings.Replace(fullText, "46/128] <-> ", "46/128 2001:db8:9::9/128] <-> ", 1)+
 			"[2001:db8:64::/96 2001:db8:9::9/128]")
-		if runs, knocked := r.finder.runs(), r.finder.knocked(); runs != 1 || knocked != 0 {
-			t.Errorf("%d finders run, knocked at %d times", runs, knocked)
+		if on, knocked := r.resolvers.askedOn(), r.resolvers.knocked(); !slices.Equal(on, []string{"eth0"}) || knocked != 0 {
+			t.Errorf("resolvers are asked on %q, and were asked anew %d times", on, knocked)
 		}
 		_ = r.stop()
 	})
@@ -208,44 +208,59 @@ func TestReloadWithLearnedPREF64WhileTheHostFails(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := start(t, discovered, laptop())
 		r.host.failWith(setting)
-		r.finder.find(time.Hour, "2001:db8:64::/96")
+		r.resolvers.find(time.Hour, "2001:db8:64::/96")
 		r.after(time.Second)
 		r.forget()
 		r.reload(strings.Replace(discovered, "c1a7", "64", 1))
-		if said := r.forget(); len(said) != 1 || !strings.HasPrefix(said[0], refused+"waiting: no PREF64: ") {
+		if said := r.forget(); len(said) != 1 || !strings.HasPrefix(said[0], refused+"waiting: no PREF64 on eth0: ") {
 			t.Errorf("%q", said)
 		}
 		_ = r.stop()
 	})
 }
 
-// Finders run where the configuration has none itself, and what they said goes with them.
+// Resolvers are asked where the configuration has no PREF64 itself, and what they said holds as long as they said.
 func TestReloadSources(t *testing.T) {
+	const twoOfThem = "2001:db8:64::/96"
+	asked := func(r *rig) string { return strings.Join(r.resolvers.askedOn(), ", ") }
 	bubble(t, func(t *testing.T) {
 		r := start(t, discovered, laptop())
-		r.finder.find(time.Hour, "64:ff9b::/96", "2001:db8:64::/96")
+		r.resolvers.find(time.Hour, "64:ff9b::/96", twoOfThem)
 		r.after(time.Second)
 		r.forget()
 
-		r.reload(configured)
+		r.reload(pinned)
 		r.expect(reloaded+`pref64.prefixes"`, full, on)
-		r.finder.find(time.Hour, "2001:db8:64::/96") // it ended, and this comes too late
+		r.resolvers.find(time.Hour, twoOfThem) // which was under way
 		r.after(time.Second)
-		if r.expect(); r.finder.runs() != 0 {
-			t.Error("the finder still runs")
+		if r.expect(); asked(r) != "" {
+			t.Errorf("resolvers are asked on %s", asked(r))
 		}
 
-		// What is found soon leaves no gap.
-		time.AfterFunc(200*time.Millisecond, func() { r.finder.find(time.Hour, "64:ff9b::/96") })
+		// What they said last leaves no gap.
 		r.reload(discovered)
-		r.expect(reloaded+`pref64.prefixes"`, onDNS)
-		if r.finder.runs() != 1 {
-			t.Error("no finder runs")
+		r.expect(reloaded+`pref64.prefixes"`, "host: "+fullText+"["+twoOfThem+"]",
+			flows(strings.Replace(onDNS, "64:ff9b::/96", twoOfThem, 1), "those of 100.64.46.4 through 64:ff9b::/96 are lost"))
+		if asked(r) != "eth0" {
+			t.Errorf("resolvers are asked on %q", asked(r))
 		}
 
-		r.reload(configured)
+		// Nor does what they say soon.
+		r.reload(pinned)
+		r.after(time.Hour)
 		r.forget()
-		r.reload(discovered) // an empty list withdraws them, and nobody else knows one
+		r.hangUp(discovered)
+		r.after(firstAnswer - time.Second/2)
+		r.expect(reloaded + `pref64.prefixes"`)
+		r.resolvers.find(time.Hour, "64:ff9b::/96")
+		r.after(time.Second)
+		r.expect(change(onDNS, byDNS("64:ff9b::/96", "appeared for 1h0m0s")))
+
+		r.reload(pinned)
+		r.after(time.Hour)
+		r.forget()
+		r.hangUp(discovered)
+		r.after(firstAnswer) // an empty list withdraws them, and nobody else knows one
 		r.expect(reloaded+`pref64.prefixes"`, nothing, closeTUN, stopped, noPREF64)
 		if err := r.stop(); err != nil {
 			t.Error(err)
@@ -259,7 +274,7 @@ func TestReloadWhileWaiting(t *testing.T) {
 		r.expect(append(triedTUN, noPREF64)...)
 		r.reload("mode = 'maybe'")
 		r.expect(refused + `test.toml:1: mode: \"maybe\": is not one of auto, on, off, force"`)
-		r.reload(configured)
+		r.reload(pinned)
 		r.expect(reloaded+`pref64.prefixes"`, openTUN, full, on, firewalls)
 		_ = r.stop()
 	})
@@ -270,7 +285,7 @@ func TestReloadBeforeTheFirstDecision(t *testing.T) {
 	for _, moment := range []time.Duration{0, firstAnswer - 1, firstAnswer, firstAnswer + 1} {
 		bubble(t, func(t *testing.T) {
 			r, o := newRig(t, discovered, laptop())
-			r.file = configured
+			r.file = pinned
 			time.AfterFunc(moment, func() { r.hup <- syscall.SIGHUP })
 			r.run(o)
 			r.expect(append(triedTUN, noPREF64, reloaded+`pref64.prefixes"`, openTUN, full, on, firewalls)...)
@@ -284,15 +299,15 @@ func TestReloadRouter(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		forwarding := func(s *platform.Snapshot) { s.Forwarding4, s.Forwarding6 = true, true }
 		r := start(t, discovered, laptop(forwarding))
-		r.finder.find(time.Hour, "64:ff9b::/96")
+		r.resolvers.find(time.Hour, "64:ff9b::/96")
 		r.after(time.Second)
 		r.forget()
 		const router = "interface.ipv4 = ''\naddress.self-ipv6 = '2001:db8:c1a7::1'\ninterface.default-route = false" + aMap
 		r.reload(router)
 		r.expect(reloaded+`interface.ipv4, interface.default-route, address.ipv6, address.self-ipv6, map"`, "host: clat0 mtu 1500 []",
 			`level=INFO msg="on: SIIT router on clat0, 1 map: what is routed there comes back translated" code=router`)
-		if r.finder.runs() != 0 {
-			t.Error("a finder runs")
+		if on := r.resolvers.askedOn(); len(on) > 0 {
+			t.Errorf("resolvers are asked on %q", on)
 		}
 		r.eyes.change(laptop(forwarding, withoutRouter, withIPv4), nil)
 		r.after(time.Second)
@@ -300,7 +315,7 @@ func TestReloadRouter(t *testing.T) {
 		r.reload(discovered)
 		r.forget()
 		r.eyes.change(laptop(), nil)
-		r.finder.find(time.Hour, "64:ff9b::/96")
+		r.resolvers.find(time.Hour, "64:ff9b::/96")
 		r.after(time.Second)
 		r.expect(openTUN, full, onDNS, firewalls)
 		if err := r.stop(); err != nil {
@@ -316,8 +331,8 @@ func TestRouter(t *testing.T) {
 			platform.Snapshot{Forwarding4: true, Forwarding6: true})
 		r.expect(openTUN, "host: clat0 mtu 1500 []",
 			`level=INFO msg="on: SIIT router on clat0, 1 map: what is routed there comes back translated" code=router`)
-		if r.finder.runs() != 0 {
-			t.Error("a finder runs")
+		if on := r.resolvers.askedOn(); len(on) > 0 {
+			t.Errorf("resolvers are asked on %q", on)
 		}
 		if err := r.stop(); err != nil {
 			t.Error(err)
@@ -329,13 +344,13 @@ func TestRouter(t *testing.T) {
 // What is good and fails on the host is tried again, and is not taken back.
 func TestReloadFailsOnTheHost(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r := start(t, configured, laptop())
+		r := start(t, pinned, laptop())
 		r.forget()
 		r.host.failWith(setting)
-		r.reload(configured + "\ninterface.metric = 700")
+		r.reload(pinned + "\ninterface.metric = 700")
 		metric := strings.Replace(full, "metric 2000000", "metric 700", 1)
 		r.expect(reloaded+`interface.metric"`, metric+": broken", nothing, closeTUN, stopped, again5+`"setting up the host: broken"`)
-		r.reload(configured + "\ninterface.metric = 800")
+		r.reload(pinned + "\ninterface.metric = 800")
 		metric = strings.Replace(full, "metric 2000000", "metric 800", 1)
 		r.expect(reloaded+`interface.metric"`, openTUN, metric+": broken", nothing, closeTUN, again5+`"setting up the host: broken"`)
 		r.host.failWith(nil)
@@ -353,16 +368,16 @@ func TestReloadInterfaceNameIsTaken(t *testing.T) {
 	}{{"on", laptop()}, {"waiting", laptop(withoutRouter)}} {
 		t.Run(tt.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				r := start(t, configured, tt.host)
+				r := start(t, pinned, tt.host)
 				r.forget()
 				devices := r.tuns.names()
 				r.tuns.failWith(errors.New("name taken"))
-				r.reload(configured + "\ninterface.name = 'v4'")
+				r.reload(pinned + "\ninterface.name = 'v4'")
 				r.expect("tun: name taken", refused+`name taken"`)
 				if now := r.tuns.names(); !slices.Equal(now, devices) {
 					t.Errorf("%q are open, were %q", now, devices)
 				}
-				r.reload(configured)
+				r.reload(pinned)
 				r.expect(unchanged)
 				_ = r.stop()
 			})
@@ -388,14 +403,14 @@ func TestReloadLeavesNoDevice(t *testing.T) {
 		run  func(t *testing.T, r *rig)
 	}{
 		{"what it is for is refused", func(t *testing.T, r *rig) {
-			r.reload(configured + named + "\nuplink = 'eth7'")
+			r.reload(pinned + named + "\nuplink = 'eth7'")
 			r.expect(openV4, closeV4, refused+`waiting: there is no interface eth7 (uplink)"`)
 			onlyClat0(t, r)
 		}},
 		{"the old name comes back before the new one is there", func(t *testing.T, r *rig) {
 			r.hangUp(discovered + named)
 			r.expect(openV4, reloaded+`interface.name, pref64.prefixes"`)
-			r.reload(configured)
+			r.reload(pinned)
 			r.expect(reloaded+`interface.name, pref64.prefixes"`, closeV4)
 			onlyClat0(t, r)
 		}},
@@ -403,14 +418,14 @@ func TestReloadLeavesNoDevice(t *testing.T) {
 			r.hangUp(discovered + named)
 			r.hangUp(discovered + "\ninterface.name = 'v5'")
 			r.expect(openV4, reloaded+`interface.name, pref64.prefixes"`, "tun: open v5 mtu 1280", closeV4, reloaded+`interface.name"`)
-			r.reload(configured)
+			r.reload(pinned)
 			r.expect(reloaded+`interface.name, pref64.prefixes"`, "tun: close v5")
 			onlyClat0(t, r)
 		}},
 		{"the same name comes again", func(t *testing.T, r *rig) {
 			r.hangUp(discovered + named)
 			r.hangUp(discovered + named + aMap)
-			r.reload(configured)
+			r.reload(pinned)
 			r.expect(openV4, reloaded+`interface.name, pref64.prefixes"`, reloaded+`map"`, reloaded+`interface.name, pref64.prefixes, map"`, closeV4)
 			onlyClat0(t, r)
 		}},
@@ -420,7 +435,7 @@ func TestReloadLeavesNoDevice(t *testing.T) {
 			r.hangUp(discovered)
 			clat0.gone <- errors.New("deleted")
 			synctest.Wait()
-			r.finder.find(time.Hour, "64:ff9b::/96")
+			r.resolvers.find(time.Hour, "64:ff9b::/96")
 			r.after(2 * time.Second)
 			if said := r.forget(); !slices.Contains(said, openTUN) || !slices.Contains(said, closeV4) {
 				t.Errorf("%q", said)
@@ -429,7 +444,7 @@ func TestReloadLeavesNoDevice(t *testing.T) {
 		}},
 		{"it is off meanwhile", func(t *testing.T, r *rig) {
 			r.hangUp(discovered + named)
-			r.after(time.Second)
+			r.after(firstAnswer)
 			r.expect(openV4, reloaded+`interface.name, pref64.prefixes"`, nothing, closeTUN, stopped, noPREF64, closeV4)
 		}},
 		{"it is the end", func(t *testing.T, r *rig) {
@@ -442,7 +457,7 @@ func TestReloadLeavesNoDevice(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				r := start(t, configured, laptop())
+				r := start(t, pinned, laptop())
 				r.forget()
 				tt.run(t, r)
 				r.cancel()
@@ -458,10 +473,10 @@ func TestReloadLeavesNoDevice(t *testing.T) {
 // Where what is missing keeps the old configuration from working as well, the new one is as good.
 func TestReloadWhileTheNetworkGoes(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r := start(t, configured, laptop())
+		r := start(t, pinned, laptop())
 		r.forget()
 		r.eyes.become(laptop(withoutRouter), nil) // and nobody has looked
-		r.reload(configured + aMap)
+		r.reload(pinned + aMap)
 		r.expect(reloaded+`map"`, nothing, closeTUN, stopped, noUplink)
 		_ = r.stop()
 	})
@@ -470,26 +485,31 @@ func TestReloadWhileTheNetworkGoes(t *testing.T) {
 // What the administrator asked for is said, however full the log is; what the network did is not.
 func TestAnswersAreSaidWhenTheLogIsFull(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r, o := newRig(t, configured, laptop())
+		r, o := newRig(t, pinned, laptop())
 		o.Log = slog.New(slog.DiscardHandler)
 		r.run(o)
 		r.expect(openTUN, full, firewalls)
 		r.eyes.change(laptop(withIPv4), nil)
 		r.after(time.Second)
 		r.expect(nothing, closeTUN)
-		r.reload(configured + "\nmode = 'on'")
+		r.reload(pinned + "\nmode = 'on'")
 		r.expect(reloaded+`mode"`, openTUN, full, on, firewalls)
 		r.reload("mode = 'maybe'")
-		r.reload(configured + "\nmode = 'on'")
+		r.reload(pinned + "\nmode = 'on'")
 		r.expect(refused+`test.toml:1: mode: \"maybe\": is not one of auto, on, off, force"`, unchanged)
 		r.host.failWith(setting)
-		r.reload(configured)
+		r.reload(pinned)
 		r.expect(reloaded+`mode"`, nothing, closeTUN, stopped, native)
-		r.reload(configured + "\nmode = 'on'")
+		r.reload(pinned + "\nmode = 'on'")
 		r.expect(reloaded+`mode"`, openTUN, full+": broken", nothing, closeTUN, again5+`"setting up the host: broken"`)
 		r.host.failWith(nil)
 		r.after(again)
 		r.expect(openTUN, full, firewalls)
+		r.reload(discovered + "\nmode = 'on'")
+		r.after(firstAnswer)
+		r.expect(reloaded+`pref64.prefixes"`, nothing, closeTUN, stopped, noPREF64)
+		r.reload(pinned + "\nmode = 'on'")
+		r.expect(reloaded+`pref64.prefixes"`, openTUN, full, on, firewalls)
 		if err := r.stop(); err != nil {
 			t.Error(err)
 		}
@@ -500,15 +520,15 @@ func TestAnswersAreSaidWhenTheLogIsFull(t *testing.T) {
 // The translator is another one from the next packet on.
 func TestReloadedTranslation(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r := start(t, configured, laptop())
+		r := start(t, pinned, laptop())
 		for _, tt := range []struct {
 			toml, dst string
 			hops      byte
 		}{
-			{configured, "64:ff9b::c000:209", 63},
-			{configured + aMap, "2001:db8:9::9", 63},
-			{configured + "\ntranslate.ttl-transparent = true" + aMap, "2001:db8:9::9", 64},
-			{configured, "64:ff9b::c000:209", 63},
+			{pinned, "64:ff9b::c000:209", 63},
+			{pinned + aMap, "2001:db8:9::9", 63},
+			{pinned + "\ntranslate.ttl-transparent = true" + aMap, "2001:db8:9::9", 64},
+			{pinned, "64:ff9b::c000:209", 63},
 		} {
 			r.reload(tt.toml)
 			if out := r.send(udp4("100.64.46.4", "192.0.2.9")); destination(out) != tt.dst || out[7] != tt.hops {

@@ -15,8 +15,6 @@ import (
 	"time"
 
 	"uclat/clat/config"
-	"uclat/clat/pref64"
-	"uclat/discovery"
 	"uclat/platform"
 
 	"github.com/google/go-cmp/cmp"
@@ -33,20 +31,20 @@ type rig struct {
 	ended  chan error
 	hup    chan os.Signal
 
-	host    *fakeHost
-	eyes    *fakeEyes
-	finder  *fakeFinder
-	tuns    *fakeTUNs
-	lan     *fakeLAN
-	routers *fakeRouters
-	memory  *fakeMemory
+	host      *fakeHost
+	eyes      *fakeEyes
+	resolvers *fakeResolvers
+	tuns      *fakeTUNs
+	lan       *fakeLAN
+	routers   *fakeRouters
+	memory    *fakeMemory
 
 	mu         sync.Mutex
 	transcript []string
 	file       string // the configuration, as it is written down now
 }
 
-// newRig is a rig on host whose daemon does not run yet. With a finder where the configuration has no PREF64.
+// newRig is a rig on host whose daemon does not run yet.
 func newRig(t *testing.T, toml string, host platform.Snapshot) (*rig, Options) {
 	t.Helper()
 	r := &rig{t: t, ended: make(chan error, 1), hup: make(chan os.Signal, 1), file: toml}
@@ -57,22 +55,17 @@ func newRig(t *testing.T, toml string, host platform.Snapshot) (*rig, Options) {
 	r.ctx, r.cancel = context.WithCancel(t.Context())
 	r.host = &fakeHost{rig: r}
 	r.eyes = &fakeEyes{now: host}
-	r.finder = &fakeFinder{}
+	r.resolvers = &fakeResolvers{}
 	r.tuns = &fakeTUNs{rig: r}
 	r.lan = newLAN(r)
 	r.routers = &fakeRouters{}
-	r.memory = &fakeMemory{used: map[netip.Addr]time.Time{}}
+	r.memory = &fakeMemory{used: map[netip.Addr]time.Time{}, new: map[netip.Addr]time.Time{}}
 	o := Options{
 		Config: c, Log: r.logger(), Packets: r.logger().With("about", "packets"), Asked: r.logger(),
 		Host: r.host, Eyes: r.eyes, OpenTUN: r.tuns.open,
 		OpenLink: r.lan.open, OpenNeighbours: r.lan.neighbours, WatchNeighbours: r.lan.watch, Routers: r.routers, Memory: r.memory,
-		Reload: r.hup, Reread: r.read,
-		Finders: func(c *config.Config) []discovery.Finder {
-			if len(c.PREF64.Prefixes) > 0 || c.Router() {
-				return nil
-			}
-			return []discovery.Finder{r.finder}
-		},
+		Reload: r.hup, Reread: r.read, Resolvers: r.resolvers,
+		Now: time.Now, Slept: r.eyes.asleep,
 		Obstacles: func(_ context.Context, tun, uplink string) ([]string, error) {
 			r.say("look for firewalls between %s and %s", tun, uplink)
 			return nil, nil
@@ -103,9 +96,12 @@ func (r *rig) hangUp(toml string) {
 	synctest.Wait()
 }
 
-// run starts the daemon and waits until it has nothing more to do for a second.
+// run starts the daemon and waits until it has nothing more to do for a second; where others tell PREF64s, until these have had their time.
 func (r *rig) run(o Options) {
 	go func() { r.ended <- Run(r.ctx, o) }()
+	if len(o.Config.PREF64.Prefixes) == 0 {
+		r.after(firstAnswer - time.Second/2)
+	}
 	r.after(time.Second)
 }
 
@@ -235,6 +231,9 @@ func hostText(h platform.HostConfig) string {
 	}
 	for _, r := range h.Routes {
 		part := fmt.Sprintf("route %v", r.Dst)
+		if r.Src.IsValid() {
+			part += fmt.Sprintf(" src %v", r.Src)
+		}
 		if r.Metric != 0 {
 			part += fmt.Sprintf(" metric %d mtu %d", r.Metric, r.MTU)
 		}
@@ -262,6 +261,8 @@ type fakeEyes struct {
 	mu      sync.Mutex
 	now     platform.Snapshot
 	err     error
+	looks   int           // how often it was looked
+	slept   time.Duration // for how long the host was suspended
 	knock   func()
 	blinded chan error // nil until Watch
 }
@@ -283,7 +284,29 @@ func (e *fakeEyes) Watch(ctx context.Context, knock func()) error {
 func (e *fakeEyes) Snapshot(ctx context.Context, _ ...netip.Prefix) (platform.Snapshot, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.looks++
 	return e.now, errors.Join(e.err, ctx.Err())
+}
+
+// looked is how often.
+func (e *fakeEyes) looked() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.looks
+}
+
+func (e *fakeEyes) asleep() time.Duration {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.slept
+}
+
+// suspend has the host have slept for a while, which it notices by a knock.
+func (e *fakeEyes) suspend(d time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.slept += d
+	e.knock()
 }
 
 // change makes the host another, and knocks.
@@ -299,54 +322,4 @@ func (e *fakeEyes) become(to platform.Snapshot, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.now, e.err = to, err
-}
-
-// fakeFinder finds what it is told to find. It may be run again when it has ended.
-type fakeFinder struct {
-	mu      sync.Mutex
-	report  func(discovery.Observation)
-	running int
-	knocks  int
-}
-
-func (f *fakeFinder) Run(ctx context.Context, report func(discovery.Observation)) error {
-	f.mu.Lock()
-	f.report = report
-	f.running++
-	f.mu.Unlock()
-	<-ctx.Done()
-	f.mu.Lock()
-	f.running--
-	f.mu.Unlock()
-	return ctx.Err()
-}
-
-func (f *fakeFinder) Knock() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.knocks++
-}
-
-// runs is how many times it runs now.
-func (f *fakeFinder) runs() int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.running
-}
-
-func (f *fakeFinder) knocked() int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.knocks
-}
-
-// find reports what the resolver at 2001:db8::53 offers.
-func (f *fakeFinder) find(lifetime time.Duration, prefixes ...string) {
-	o := discovery.Observation{Source: discovery.DNS, Origin: "2001:db8::53", Lifetime: lifetime}
-	for _, p := range prefixes {
-		o.Prefixes = append(o.Prefixes, pref64.MustParse(p))
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.report(o)
 }

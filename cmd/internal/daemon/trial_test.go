@@ -165,32 +165,36 @@ func renumbered(s *platform.Snapshot) {
 	s.Addrs = append(s.Addrs, platform.Address{Link: 2, Prefix: netip.MustParsePrefix("2001:db8:2::5/64"), Autoconf: true})
 }
 
-// The address in use stays until another one has been seen to work.
+// The address in use stays until another one has been seen to work, and then for what uses it, as long as there is its prefix.
 func TestRenumbering(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := startPacket(t, packetTOML, laptop(slaac))
 		link := r.lan.current()
-		from := func() string {
-			r.tuns.current().in <- udp4("100.64.46.4", "198.51.100.5")
+		from := func(v4 string) string {
+			r.tuns.current().in <- udp4(v4, "198.51.100.5")
 			return source(<-link.out)
 		}
 		r.lan.set(func(l *fakeLAN) { l.silent[netip.MustParseAddr(moved)] = true })
 		r.eyes.change(laptop(slaac, renumbered), nil)
 		r.after(2500 * time.Millisecond)
-		if got := r.lan.accepted(); !slices.Equal(got, []string{first, moved}) || from() != first {
+		if got := r.lan.accepted(); !slices.Equal(got, []string{first, moved}) || from("100.64.46.4") != first {
 			t.Errorf("listens for %q", got)
 		}
 		r.expect()
 		r.lan.set(func(l *fakeLAN) { clear(l.silent) })
 		r.after(time.Second)
-		r.expect(onAs(moved))
-		if got := r.lan.accepted(); !slices.Equal(got, []string{moved}) || from() != moved {
+		r.expect(movedHost, movedOn)
+		if got := r.lan.accepted(); !slices.Equal(got, []string{first, moved}) || from("100.64.46.4") != first || from("100.64.46.6") != moved {
 			t.Errorf("listens for %q", got)
 		}
-		// The old one goes, which is nothing to us.
+		// The old one goes: sockets that are bound to its IPv4 address live on, with an address that is tried first.
 		r.eyes.change(laptop(slaac, renumbered, func(s *platform.Snapshot) { s.Addrs = s.Addrs[1:] }), nil)
 		r.after(time.Minute)
-		r.expect()
+		r.expect(info("connections: those of 100.64.46.4 through 64:ff9b::/96 are lost"))
+		if got := r.lan.accepted(); len(got) != 2 || slices.Contains(got, first) || !slices.Contains(got, from("100.64.46.4")) ||
+			from("100.64.46.6") != moved {
+			t.Errorf("listens for %q", got)
+		}
 		if r.lan.current() != link {
 			t.Error("the link was opened anew")
 		}
@@ -231,10 +235,10 @@ func TestOptimistic(t *testing.T) {
 				r.run(o)
 				r.after(time.Second)
 				r.expect(append(slices.Clone(triedTUN), comesUp(first)...)...)
-				if got := r.memory.lastUse(first).Sub(begin); got != tt.after {
+				if got := r.memory.firstUse(first).Sub(begin); got != tt.after {
 					t.Errorf("used after %v, want %v", got, tt.after)
 				}
-				if got := r.memory.lastUse(second); !got.IsZero() {
+				if got := r.memory.firstUse(second); !got.IsZero() {
 					t.Errorf("the second is noted as used at %v", got)
 				}
 				_ = r.stop()

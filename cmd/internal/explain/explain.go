@@ -35,8 +35,8 @@ type Explanation struct {
 	Path       string      `json:"path,omitempty"`     // how packets get there: packet or kernel,
 	PathWhy    string      `json:"path_why,omitempty"` // and why, as the end of a sentence
 	PREF64     string      `json:"pref64,omitempty"`   // the one in use
-	Source     string      `json:"source,omitempty"`   // how it became known: configured or dns,
-	Origin     string      `json:"origin,omitempty"`   // and from which resolver
+	Source     string      `json:"source,omitempty"`   // how it became known: configured, ra or dns,
+	Origin     string      `json:"origin,omitempty"`   // and from whom, for people
 
 	// Of a plain translator only, and then there is nothing else but the first two, and Native for its own addresses.
 	AsDestination *Mapped `json:"as_destination,omitempty"`
@@ -77,10 +77,10 @@ func Explain(c *config.Config, plan policy.Plan, host platform.Snapshot, address
 	switch {
 	case address.Is4():
 		p = packet(ours4, address)
-	case plan.Ours.Contains(address) && !c.Address.IPv6.IsValid():
+	case plan.Ours().Contains(address) && !c.Address.IPv6.IsValid():
 		x.Native = fmt.Sprintf("it is ours: it stands for %v", c.Interface.IPv4)
 		return x, nil
-	case plan.Ours.Contains(address):
+	case plan.Ours().Contains(address):
 		x.Native = fmt.Sprintf("it is ours: address.ipv6 = %v stands for %v", c.Address.IPv6, c.Interface.IPv4)
 		return x, nil
 	default:
@@ -105,7 +105,7 @@ const ownText = "it is the translator's own: it answers pings, and its ICMP erro
 
 // own says whether address is the translator's, and stands for nobody else.
 func own(c *config.Config, plan policy.Plan, address netip.Addr) bool {
-	shared := plan.Ours.IsSingleIP() && plan.Ours.Addr() == address
+	shared := plan.Ours().IsSingleIP() && plan.Ours().Addr() == address
 	return address == c.Interface.SelfIPv4 || address == plan.Self6 && !shared
 }
 
@@ -130,7 +130,7 @@ func ours(c *config.Config, plan policy.Plan) (netip.Addr, netip.Addr) {
 	if e, ok := c.Address.Embedding(); ok {
 		return v4, netip.AddrFrom16(e.Embed(v4.As4()))
 	}
-	return v4, plan.Ours.Addr()
+	return v4, plan.Ours().Addr()
 }
 
 // nativeRoute describes what the host does with packets to address instead of giving them to the CLAT.

@@ -171,9 +171,9 @@ func TestNativeRoutes(t *testing.T) {
 func TestJSON(t *testing.T) {
 	for _, tt := range []struct{ address, want string }{
 		{"198.51.100.10", `{"schema":1,"address":"198.51.100.10","translated":{"from":["100.64.46.4","198.51.100.10"],` +
-			`"to":["2001:db8:c1a7::46","64:ff9b::c633:640a"]},"mtu6":1500,"mtu4":1480,"uplink":"eth0","path":"kernel","path_why":"address.ipv6 is routed to this host","pref64":"64:ff9b::/96","source":"configured"}`},
+			`"to":["2001:db8:c1a7::46","64:ff9b::c633:640a"]},"mtu6":1500,"mtu4":1480,"uplink":"eth0","path":"kernel","path_why":"address.ipv6 is routed to this host","pref64":"64:ff9b::/96","source":"configured","origin":"configured"}`},
 		{"224.0.0.1", `{"schema":1,"address":"224.0.0.1","drop":"multicast","why":"its destination is multicast or broadcast, which has no ` +
-			`counterpart","mtu6":1500,"mtu4":1480,"uplink":"eth0","path":"kernel","path_why":"address.ipv6 is routed to this host","pref64":"64:ff9b::/96","source":"configured"}`},
+			`counterpart","mtu6":1500,"mtu4":1480,"uplink":"eth0","path":"kernel","path_why":"address.ipv6 is routed to this host","pref64":"64:ff9b::/96","source":"configured","origin":"configured"}`},
 	} {
 		got, err := json.Marshal(explain(t, one, host(), "64:ff9b::/96", tt.address))
 		if err != nil || string(got) != tt.want {

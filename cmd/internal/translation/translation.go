@@ -3,7 +3,6 @@ package translation
 
 import (
 	"fmt"
-	"net/netip"
 
 	"uclat/clat/config"
 	"uclat/clat/eam"
@@ -11,7 +10,7 @@ import (
 	"uclat/clat/siit"
 )
 
-// Table maps the addresses that c names, as plan has it: with Ours, and with the NAT64 prefixes that hold now, the one in use first.
+// Table maps the addresses that c names, as plan has it: its generations, and the NAT64 prefixes that hold now, the one in use first.
 func Table(c *config.Config, plan policy.Plan) (*eam.Table, error) {
 	s := eam.Spec{
 		PREF64: plan.PREF64, Elsewhere: plan.Elsewhere, Here: plan.Here, Self4: c.Interface.SelfIPv4,
@@ -19,10 +18,11 @@ func Table(c *config.Config, plan policy.Plan) (*eam.Table, error) {
 	}
 	if c.Router() {
 		s.Role = eam.Router
-	} else if host, one := c.Interface.Host(); one {
-		s.Ours = []eam.Mapping{{IPv4: netip.PrefixFrom(host, 32), IPv6: plan.Ours}}
-	} else {
-		s.Ours = []eam.Mapping{{IPv4: c.Interface.IPv4, IPv6: plan.Ours, Embed: true}}
+	}
+	for _, g := range plan.Generations {
+		if g.IPv6.IsValid() {
+			s.Ours = append(s.Ours, eam.Mapping{IPv4: g.IPv4, IPv6: g.IPv6, PREF64: g.PREF64, Embed: !g.IPv4.IsSingleIP()})
+		}
 	}
 	for _, m := range c.Maps {
 		s.Map = append(s.Map, eam.Mapping{IPv4: m.IPv4, IPv6: m.IPv6})

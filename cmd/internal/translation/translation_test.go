@@ -35,7 +35,11 @@ func parse(t *testing.T, toml string) *config.Config {
 func planned(t *testing.T, toml, nat64 string, mtu6, mtu4 int) (*config.Config, policy.Plan) {
 	t.Helper()
 	c := parse(t, toml)
-	return c, policy.Plan{On: true, PREF64: prefixes(nat64), Ours: policy.CLAT(c), Self6: c.SelfIPv6(), MTU6: mtu6, MTU4: mtu4}
+	p := policy.Plan{On: true, PREF64: prefixes(nat64), Self6: c.SelfIPv6(), MTU6: mtu6, MTU4: mtu4}
+	if !c.Router() {
+		p.Generations = []policy.Generation{{IPv4: c.Interface.IPv4, IPv6: policy.CLAT(c)}}
+	}
+	return c, p
 }
 
 func prefixes(text string) (all []pref64.Prefix) {
@@ -143,6 +147,60 @@ func TestTableElsewhere(t *testing.T) {
 		}
 		if _, reason := to4(m.To4, netip.MustParseAddr("64:ff9b::203.0.113.10"), netip.MustParseAddr(dst)); reason != tt.want {
 			t.Errorf("elsewhere [%s], here [%s]: %v, want %v", tt.elsewhere, tt.here, reason, tt.want)
+		}
+	}
+}
+
+// Each IPv4 address goes by the pair of its generation. One whose IPv6 address is being sought has none.
+func TestTableOfGenerations(t *testing.T) {
+	const wkp, nsp = "64:ff9b::/96", "2001:db8:64::/96"
+	const old, now, peer = "100.64.46.4", "100.64.46.6", "198.51.100.10"
+	gen := func(v4, v6, plat string) policy.Generation {
+		g := policy.Generation{IPv4: netip.MustParsePrefix(v4 + "/32"), PREF64: pref64.MustParse(plat)}
+		if v6 != "" {
+			g.IPv6 = netip.MustParsePrefix(v6 + "/128")
+		}
+		return g
+	}
+	separate := []policy.Generation{gen(now, "2001:db8:2::6", nsp), gen(old, "2001:db8:1::4", wkp)}
+	shared := []policy.Generation{gen(now, "2001:db8:c1a7::46", nsp), gen(old, "2001:db8:c1a7::46", wkp)}
+	for _, tt := range []struct {
+		name        string
+		generations []policy.Generation
+		src, dst    string
+		want        string // what they become, or the reason for the drop
+	}{
+		{"the new one", separate, now, peer, "2001:db8:2::6 2001:db8:64::c633:640a"},
+		{"the old one", separate, old, peer, "2001:db8:1::4 64:ff9b::c633:640a"},
+		{"the answer to the old one", separate, "64:ff9b::198.51.100.10", "2001:db8:1::4", peer + " " + old},
+		{"of another PREF64, to that address", separate, "2001:db8:64::198.51.100.10", "2001:db8:1::4", peer + " " + old},
+		{"the new one by the same IPv6 address", shared, now, peer, "2001:db8:c1a7::46 2001:db8:64::c633:640a"},
+		{"the old one", shared, old, peer, "2001:db8:c1a7::46 64:ff9b::c633:640a"},
+		{"the answer to the old one", shared, "64:ff9b::198.51.100.10", "2001:db8:c1a7::46", peer + " " + old},
+		{"the answer to the new one", shared, "2001:db8:64::198.51.100.10", "2001:db8:c1a7::46", peer + " " + now},
+		{"no IPv6 address yet", []policy.Generation{gen(now, "2001:db8:2::6", nsp), gen(old, "", wkp)}, old, peer, "source"},
+	} {
+		c, plan := planned(t, "", nsp+" "+wkp, 1500, 1500)
+		plan.Generations = tt.generations
+		m, err := Table(c, plan)
+		if err != nil {
+			t.Fatal(err)
+		}
+		src, dst := netip.MustParseAddr(tt.src), netip.MustParseAddr(tt.dst)
+		var got string
+		if src.Is4() {
+			p, reason := to6(m.To6, src, dst)
+			if got = netip.AddrFrom16(p[0]).String() + " " + netip.AddrFrom16(p[1]).String(); reason != clat.DropNone {
+				got = reason.String()
+			}
+		} else {
+			p, reason := to4(m.To4, src, dst)
+			if got = netip.AddrFrom4(p[0]).String() + " " + netip.AddrFrom4(p[1]).String(); reason != clat.DropNone {
+				got = reason.String()
+			}
+		}
+		if got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
 		}
 	}
 }

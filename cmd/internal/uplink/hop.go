@@ -3,6 +3,7 @@ package uplink
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -11,28 +12,33 @@ import (
 	"uclat/platform/nexthop"
 )
 
-// How often the next hop is looked at though nothing happens.
+// How often the next hops are looked at though nothing happens.
 const (
 	hopUnresolved = time.Second      // until the kernel knows its link-layer address
 	hopInUse      = 5 * time.Second  // while packets leave: what the kernel does not use itself, it does not check by itself
 	hopIdle       = 30 * time.Second // and while none do
 )
 
-// hop is the next hop toward the PLAT.
+// hop is the next hop of what leaves from a holding.
 type hop struct {
 	gateway  netip.Addr       // invalid: there is none
 	hardware net.HardwareAddr // nil: not known
 	onLink   bool
-	sent     uint64    // packets that had left at the last look
-	used     time.Time // the last look that found more of them than the one before
-	due      time.Time // of the next look; zero: none
-	failure  string    // what was last logged
+	failure  string // what was last logged
 }
 
-func (h *hop) isDue(now time.Time) bool { return !h.due.IsZero() && !now.Before(h.due) }
+// pace says when the next hops are looked at.
+type pace struct {
+	sent uint64    // packets that had left at the last look
+	used time.Time // the last look that found more of them than the one before
+	due  time.Time // of the next look; zero: none
+}
 
-// set gives the link what it has to write in front of packets.
-func (h *hop) set(s *station) { s.Conn.Via(h.hardware, s.hardware) }
+// ways is what the link was last told: the next hop's link-layer address by the source, and our own.
+type ways struct {
+	to   map[netip.Prefix]net.HardwareAddr
+	from net.HardwareAddr
+}
 
 // missing says why packets cannot leave.
 func (h *hop) missing() string {
@@ -45,66 +51,125 @@ func (h *hop) missing() string {
 	return fmt.Sprintf("the router %v does not tell its link-layer address", h.gateway)
 }
 
-// follow asks the kernel for the next hop, and has it resolve or check that where it has to. On a link without neighbours there is nothing to
-// follow.
+// follow finds the next hop of each holding, and has the kernel resolve or check them where it has to. On a link without neighbours there is
+// nothing to follow, and where the PREF64 is not known, nobody to send to.
 func (s *station) follow(now time.Time) {
+	s.pace.due = time.Time{}
 	if s.hardware == nil || len(s.held) == 0 {
-		s.hop.due = time.Time{}
 		return
 	}
-	src := s.is.Use
-	if !src.IsValid() {
-		src = s.held[0].Addrs.Addr()
+	if sent := s.Sent(); sent != s.pace.sent {
+		s.pace.sent, s.pace.used = sent, now
 	}
-	found, err := s.Neighbours.Hop(s.is.Link, src, s.is.PLAT)
-	if err != nil {
-		found = nexthop.Hop{}
-		s.complain(err)
-	}
-	if sent := s.Sent(); sent != s.hop.sent {
-		s.hop.sent, s.hop.used = sent, now
-	}
-	inUse := now.Sub(s.hop.used) < hopInUse // a knock may come right behind another look
-	ask := false
-	switch {
-	case err != nil || found.OnLink || !found.Gateway.IsValid():
-		s.hop.due = now.Add(hopInUse)
-	case found.State == nexthop.Unresolved || found.State == nexthop.Failed:
-		ask, s.hop.due = true, now.Add(hopUnresolved)
-	case inUse:
-		ask, s.hop.due = found.State == nexthop.Stale, now.Add(hopInUse)
-	default:
-		s.hop.due = now.Add(hopIdle)
-	}
-	if ask {
-		if err := s.Neighbours.Use(s.is.Link.Index, found.Gateway); err != nil {
-			s.complain(err)
-		}
-	}
-	if found.Gateway == s.hop.gateway && found.Hardware == nil && err == nil {
-		found.Hardware = s.hop.hardware // it is being asked, and where it was is the best guess
-	}
-	s.hop.onLink = found.OnLink
-	if found.Gateway == s.hop.gateway && slices.Equal(found.Hardware, s.hop.hardware) {
-		return
-	}
-	s.hop.gateway, s.hop.hardware = found.Gateway, found.Hardware
-	s.hop.set(s)
-	if found.Hardware != nil {
-		s.hop.failure = ""
-		s.Log.Debug(fmt.Sprintf("next hop on %s is %v (%v)", s.Link.Name, found.Gateway, found.Hardware))
-	}
+	asked := map[netip.Addr]bool{}
+	var moved []*holding
 	for _, h := range s.held {
-		if h.node != nil {
-			h.next = h.node.SetRouter(found.Gateway, found.Hardware, now)
+		var found nexthop.Hop
+		if h.PREF64.IsValid() {
+			found = s.look(h, now, asked)
 		}
+		if h.hop.onLink = found.OnLink; found.Gateway != h.hop.gateway || !slices.Equal(found.Hardware, h.hop.hardware) {
+			h.hop.gateway, h.hop.hardware = found.Gateway, found.Hardware
+			moved = append(moved, h)
+		}
+	}
+	s.tellWays()
+	for _, h := range moved {
+		s.meet(h, now)
 	}
 }
 
-// complain logs what keeps us from finding the next hop, once.
-func (s *station) complain(err error) {
-	if text := err.Error(); text != s.hop.failure {
-		s.hop.failure = text
+// look asks the kernel for the next hop of one holding. Routers that are in asked were seen to already.
+func (s *station) look(h *holding, now time.Time, asked map[netip.Addr]bool) nexthop.Hop {
+	found, err := s.choose(h)
+	if err != nil {
+		s.complain(h, err)
+	}
+	inUse := now.Sub(s.pace.used) < hopInUse // a knock may come right behind another look
+	ask, wait := false, hopIdle
+	switch {
+	case err != nil || found.OnLink || !found.Gateway.IsValid():
+		wait = hopInUse
+	case found.State == nexthop.Unresolved || found.State == nexthop.Failed:
+		ask, wait = true, hopUnresolved
+	case inUse:
+		ask, wait = found.State == nexthop.Stale, hopInUse
+	}
+	if due := now.Add(wait); s.pace.due.IsZero() || due.Before(s.pace.due) {
+		s.pace.due = due
+	}
+	if ask && !asked[found.Gateway] {
+		asked[found.Gateway] = true
+		if err := s.Neighbours.Use(s.is.Link.Index, found.Gateway); err != nil {
+			s.complain(h, err)
+		}
+	}
+	if found.Gateway == h.hop.gateway && found.Hardware == nil && err == nil {
+		found.Hardware = h.hop.hardware // it is being asked, and where it was is the best guess
+	}
+	return found
+}
+
+// choose is the router that the host's routes lead to. Where that is none of those that announced the PREF64, it is the first of them that is not
+// known to be away.
+func (s *station) choose(h *holding) (nexthop.Hop, error) {
+	byRoute, err := s.Neighbours.Hop(s.is.Link, h.Addrs.Addr(), plat(h.PREF64))
+	if len(h.Routers) == 0 || slices.Contains(h.Routers, byRoute.Gateway) {
+		return byRoute, err
+	}
+	var first nexthop.Hop
+	for i, r := range h.Routers {
+		found, err := s.Neighbours.Router(s.is.Link.Index, r)
+		if err != nil {
+			return nexthop.Hop{}, err
+		}
+		if found.State != nexthop.Failed {
+			return found, nil
+		}
+		if i == 0 {
+			first = found
+		}
+	}
+	return first, nil
+}
+
+// meet has a holding make itself known to its next hop, which is another one than before.
+func (s *station) meet(h *holding, now time.Time) {
+	if h.hop.hardware != nil {
+		h.hop.failure = ""
+		s.Log.Debug(fmt.Sprintf("next hop of %v on %s is %v (%v)", h.Addrs.Addr(), s.Link.Name, h.hop.gateway, h.hop.hardware))
+	}
+	if h.node != nil {
+		h.next = h.node.SetRouter(h.hop.gateway, h.hop.hardware, now)
+	}
+}
+
+// tellWays gives the link what it has to write in front of packets, if that is another thing than before. What comes from none of our addresses
+// goes the way of the one in use: ICMP errors of the translator's own.
+func (s *station) tellWays() {
+	w := ways{to: map[netip.Prefix]net.HardwareAddr{}, from: s.hardware}
+	known := false
+	for i, h := range s.held {
+		w.to[h.Addrs] = h.hop.hardware // also where it is not known: it is not that of the others
+		if i == 0 || h.Addrs.Addr() == s.is.Use {
+			w.to[netip.Prefix{}] = h.hop.hardware
+		}
+		known = known || h.hop.hardware != nil
+	}
+	if !known {
+		clear(w.to)
+	}
+	same := func(a, b net.HardwareAddr) bool { return slices.Equal(a, b) }
+	if !slices.Equal(w.from, s.told.from) || !maps.EqualFunc(w.to, s.told.to, same) {
+		s.told = w
+		s.Conn.Via(w.to, w.from)
+	}
+}
+
+// complain logs what keeps us from finding a holding's next hop, once.
+func (s *station) complain(h *holding, err error) {
+	if text := err.Error(); text != h.hop.failure {
+		h.hop.failure = text
 		if !errors.Is(err, nexthop.ErrNoRoute) { // which the plan will say
 			s.Log.Warn("finding the next hop on "+s.Link.Name, "error", err)
 		}

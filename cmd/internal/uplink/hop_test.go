@@ -27,14 +27,15 @@ func TestUnresolved(t *testing.T) {
 			r := start(t, func(r *rig) { r.hop = nexthop.Hop{Gateway: router, State: state} })
 			r.after(2500 * time.Millisecond)
 			r.expect("hop via log",
-				"0s via nobody", "0s "+look, "0s hop use fe80::1", "0s via nobody",
+				"0s via nobody", "0s "+look, "0s hop use fe80::1",
 				"1s "+look, "1s hop use fe80::1",
 				"2s "+look, "2s hop use fe80::1")
 			// Neighbours changed: it is looked at once.
 			r.knock(nexthop.Hop{Gateway: router, Hardware: routerMAC, State: nexthop.Reachable})
 			r.after(time.Minute)
 			r.expect("hop via log",
-				"2.5s "+look, "2.5s via 02:00:00:00:00:a1 from 02:00:00:00:00:05", "2.5s log DEBUG next hop on eth0 is fe80::1 (02:00:00:00:00:a1)",
+				"2.5s "+look, "2.5s via 02:00:00:00:00:a1 from 02:00:00:00:00:05",
+				"2.5s log DEBUG next hop of 2001:db8:1::46 on eth0 is fe80::1 (02:00:00:00:00:a1)",
 				"32.5s "+look, "1m2.5s "+look)
 			r.stop()
 		})
@@ -114,7 +115,7 @@ func TestKnownWhileAsked(t *testing.T) {
 		r.expect("via hop", "4s "+look, "4s hop use fe80::1")
 		r.knock(nexthop.Hop{Gateway: router, Hardware: otherMAC, State: nexthop.Reachable})
 		r.expect("via nd log", "4s via 02:00:00:00:00:99 from 02:00:00:00:00:05",
-			"4s log DEBUG next hop on eth0 is fe80::1 (02:00:00:00:00:99)",
+			"4s log DEBUG next hop of 2001:db8:1::46 on eth0 is fe80::1 (02:00:00:00:00:99)",
 			"4s nd 2001:db8:1::46 asks for fe80::1, to 02:00:00:00:00:99 from 02:00:00:00:00:05")
 		r.stop()
 	})
@@ -131,7 +132,7 @@ func TestAnotherRouter(t *testing.T) {
 		r.after(500 * time.Millisecond)
 		r.knock(nexthop.Hop{Gateway: router2, Hardware: otherMAC, State: nexthop.Reachable})
 		r.expect("hop via nd log", "4.5s "+look, "4.5s via 02:00:00:00:00:99 from 02:00:00:00:00:05",
-			"4.5s log DEBUG next hop on eth0 is fe80::2 (02:00:00:00:00:99)",
+			"4.5s log DEBUG next hop of 2001:db8:1::46 on eth0 is fe80::2 (02:00:00:00:00:99)",
 			"4.5s nd 2001:db8:1::46 asks for fe80::2, to 02:00:00:00:00:99 from 02:00:00:00:00:05")
 		r.set(func(r *rig) { r.fail["hop"] = nexthop.ErrNoRoute })
 		r.knock(nexthop.Hop{})
@@ -140,7 +141,7 @@ func TestAnotherRouter(t *testing.T) {
 		r.set(func(r *rig) { delete(r.fail, "hop") })
 		r.knock(nexthop.Hop{Gateway: router, Hardware: routerMAC, State: nexthop.Reachable})
 		r.expect("via log", "1m4.5s via 02:00:00:00:00:a1 from 02:00:00:00:00:05",
-			"1m4.5s log DEBUG next hop on eth0 is fe80::1 (02:00:00:00:00:a1)")
+			"1m4.5s log DEBUG next hop of 2001:db8:1::46 on eth0 is fe80::1 (02:00:00:00:00:a1)")
 		r.stop()
 	})
 }
@@ -169,7 +170,7 @@ func TestNoNextHop(t *testing.T) {
 func TestHopFails(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const failed = " log WARN finding the next hop on eth0 error=broken"
-		const found = " log DEBUG next hop on eth0 is fe80::1 (02:00:00:00:00:a1)"
+		const found = " log DEBUG next hop of 2001:db8:1::46 on eth0 is fe80::1 (02:00:00:00:00:a1)"
 		r := start(t, func(r *rig) { r.fail["hop"] = errBroken })
 		r.after(21 * time.Second)
 		r.expect("log", "0s"+failed)
@@ -192,15 +193,16 @@ func TestHopFails(t *testing.T) {
 	})
 }
 
-// The source that is looked up is that in use; before there is one, the first that is tried.
+// Each holding has its own next hop, toward its own PLAT, and goes on with it whichever is in use.
 func TestLookedUpFor(t *testing.T) {
+	const looks, otherPLAT = " hop look from 2001:db8:1::47 to 64:ff9b::c000:9", " hop look from 2001:db8:1::46 to 64:ff9b:1::c000:9"
 	bubble(t, func(t *testing.T) {
 		r := start(t, func(r *rig) { r.want.Hold = []policy.Hold{hold(second), hold(first)} })
-		r.expect("hop", "0s hop look from 2001:db8:1::47 to 64:ff9b::c000:9")
+		r.expect("hop", "0s"+looks, "0s "+look)
 		r.rewant(func(w *Want) { w.Use = first })
-		r.expect("hop", "0s "+look)
-		r.rewant(func(w *Want) { w.PLAT = other })
-		r.expect("hop", "0s hop look from 2001:db8:1::46 to 64:ff9b:1::c000:9")
+		r.expect("hop")
+		r.rewant(func(w *Want) { w.Hold[1].PREF64 = other })
+		r.expect("hop", "0s"+looks, "0s"+otherPLAT)
 		r.rewant(func(w *Want) { w.Optimistic = []netip.Addr{first} }) // which changes nothing
 		r.expect("hop")
 		r.rewant(func(w *Want) { w.Hold = nil })

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"uclat/clat"
 	"uclat/clat/policy"
+	"uclat/clat/pref64"
 )
 
 // How it is seen whether answers come back: so many echo requests, each with so long to be answered. Where nothing was seen it begins anew
@@ -19,9 +21,14 @@ const (
 	probeRest  = time.Minute // at most
 )
 
+// plat is the address behind a PREF64 that the echo requests with hop limit 1 are for: 192.0.0.9, the anycast address of the Port Control
+// Protocol (RFC 7723). It is globally reachable, so that no NAT64 has to refuse it, and with that hop limit nobody is asked there.
+func plat(p pref64.Prefix) netip.Addr { return netip.AddrFrom16(p.Embed([4]byte{192, 0, 0, 9})) }
+
 // probe is what a probe came to.
 type probe struct {
 	of     *holding
+	toward pref64.Prefix
 	answer string // empty: none
 	sent   bool   // a request was
 	ended  bool   // nobody waits for the answer any more
@@ -32,9 +39,9 @@ type probe struct {
 func (s *station) startProbe(ctx context.Context, h *holding) {
 	ctx, cancel := context.WithCancel(ctx)
 	h.probe, h.again = cancel, time.Time{}
-	source, target := h.Addrs.Addr(), s.is.PLAT
+	source, target := h.Addrs.Addr(), plat(h.PREF64)
+	p := probe{of: h, toward: h.PREF64}
 	go func() {
-		p := probe{of: h}
 		for try := 0; try < probeTries && p.answer == "" && ctx.Err() == nil; try++ {
 			wait, done := context.WithTimeout(ctx, probeWait)
 			answer, err := s.Echo(wait, source, target)
@@ -71,7 +78,7 @@ func (s *station) answered(p probe) {
 	h := p.of
 	h.probe = nil
 	switch {
-	case p.ended || h.state == policy.Duplicate || !s.is.Probe:
+	case p.ended || h.state == policy.Duplicate || !s.is.Probe || p.toward != h.PREF64:
 	case p.answer != "":
 		h.state, h.detail = policy.Seen, ""
 	default:
@@ -83,16 +90,16 @@ func (s *station) answered(p probe) {
 // unseen is what was not seen, as the end of a line for people.
 func (s *station) unseen(h *holding, sent bool) string {
 	if !sent {
-		return "nothing could be sent: " + s.hop.missing()
+		return "nothing could be sent: " + h.hop.missing()
 	}
-	text := fmt.Sprintf("no answer to %d echo requests with hop limit 1 to %v", probeTries, s.is.PLAT)
+	text := fmt.Sprintf("no answer to %d echo requests with hop limit 1 to %v", probeTries, plat(h.PREF64))
 	switch {
 	case h.node == nil:
 		return text
-	case s.hop.hardware == nil:
-		return text + ": " + s.hop.missing()
+	case h.hop.hardware == nil:
+		return text + ": " + h.hop.missing()
 	case h.node.RouterHeard().IsZero():
-		return fmt.Sprintf("%s, and the router %v does not answer neighbour solicitations from %v", text, s.hop.gateway, h.Addrs.Addr())
+		return fmt.Sprintf("%s, and the router %v does not answer neighbour solicitations from %v", text, h.hop.gateway, h.Addrs.Addr())
 	}
-	return fmt.Sprintf("%s, though the router %v answers neighbour solicitations", text, s.hop.gateway)
+	return fmt.Sprintf("%s, though the router %v answers neighbour solicitations", text, h.hop.gateway)
 }

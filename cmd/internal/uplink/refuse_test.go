@@ -21,7 +21,7 @@ func TestLinkRefuses(t *testing.T) {
 		r.expect("log trials",
 			"0s log WARN listening for our addresses on eth0 error=broken",
 			"0s log WARN joining the multicast group of 2001:db8:1::46 on eth0: neighbours may not find us error=broken",
-			"0s log DEBUG next hop on eth0 is fe80::1 (02:00:00:00:00:a1)",
+			"0s log DEBUG next hop of 2001:db8:1::46 on eth0 is fe80::1 (02:00:00:00:00:a1)",
 			"0s trials 2001:db8:1::46 checking",
 			"1s trials 2001:db8:1::46 probing",
 			"1s trials 2001:db8:1::46 seen",
@@ -47,7 +47,7 @@ func TestNobodyWasAsked(t *testing.T) {
 		r.after(2500 * time.Millisecond)
 		r.set(works)
 		r.after(1500*time.Millisecond - 1)
-		r.expect("nd trials log", "0s"+asks, failed, "0s log DEBUG next hop on eth0 is fe80::1 (02:00:00:00:00:a1)",
+		r.expect("nd trials log", "0s"+asks, failed, "0s log DEBUG next hop of 2001:db8:1::46 on eth0 is fe80::1 (02:00:00:00:00:a1)",
 			"0s trials 2001:db8:1::46 checking", "1s"+asks, "2s"+asks, "3s"+asks)
 		r.after(1)
 		r.expect("trials", "4s trials 2001:db8:1::46 probing", "4s trials 2001:db8:1::46 seen")
@@ -103,7 +103,7 @@ func TestJoinedLater(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := start(t, fails)
 		r.expect("log", "0s log WARN joining the multicast group of 2001:db8:1::46 on eth0: neighbours may not find us error=broken",
-			"0s log DEBUG next hop on eth0 is fe80::1 (02:00:00:00:00:a1)")
+			"0s log DEBUG next hop of 2001:db8:1::46 on eth0 is fe80::1 (02:00:00:00:00:a1)")
 		r.after(7 * time.Second)
 		r.knock(r.hop) // the next hop's pace is another one
 		r.after(73 * time.Second)

@@ -19,6 +19,7 @@ import (
 
 	"uclat/clat/checksum"
 	"uclat/clat/policy"
+	"uclat/clat/pref64"
 	"uclat/platform"
 	"uclat/platform/nexthop"
 
@@ -31,8 +32,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 var (
 	first  = netip.MustParseAddr("2001:db8:1::46")
 	second = netip.MustParseAddr("2001:db8:1::47")
-	plat   = netip.MustParseAddr("64:ff9b::c000:9")
-	other  = netip.MustParseAddr("64:ff9b:1::c000:9")
+	nat64  = pref64.MustParse("64:ff9b::/96")
+	other  = pref64.MustParse("64:ff9b:1::/96")
 	router = netip.MustParseAddr("fe80::1")
 
 	ourMAC    = net.HardwareAddr{2, 0, 0, 0, 0, 5}
@@ -58,7 +59,8 @@ type rig struct {
 	mu     sync.Mutex
 	lines  []line
 	want   Want
-	hop    nexthop.Hop // what the kernel says
+	hop    nexthop.Hop                // what the kernel says
+	hops   map[netip.Addr]nexthop.Hop // what it says of other routers, and of where other PREF64s are
 	fail   map[string]error
 	mute   bool                                  // the router answers no solicitation
 	echo   func(context.Context) (string, error) // what becomes of an echo request
@@ -80,9 +82,9 @@ func newRig(t *testing.T, link platform.Link) *rig {
 	r := &rig{
 		t: t, begin: time.Now(), ended: make(chan error, 1), messages: make(chan neighbourMessage, 64), closed: make(chan struct{}),
 		broken: make(chan error, 1), knocks: make(chan func(), 1), blinded: make(chan error, 1), fail: map[string]error{},
-		groups: map[netip.Addr]bool{}, echo: answers,
+		groups: map[netip.Addr]bool{}, hops: map[netip.Addr]nexthop.Hop{}, echo: answers,
 		hop:  nexthop.Hop{Gateway: router, Hardware: routerMAC, State: nexthop.Reachable},
-		want: Want{Link: link, Hold: []policy.Hold{hold(first)}, PLAT: plat, Probe: true},
+		want: Want{Link: link, Hold: []policy.Hold{hold(first)}, Probe: true},
 	}
 	if !link.L2 {
 		r.hop = nexthop.Hop{}
@@ -122,7 +124,10 @@ func start(t *testing.T, change ...func(*rig)) *rig {
 
 var ethernet = platform.Link{Index: 2, Name: "eth0", MTU: 1500, MTU6: 1500, Up: true, L2: true, Hardware: ourMAC.String()}
 
-func hold(a netip.Addr) policy.Hold { return policy.Hold{Addrs: netip.PrefixFrom(a, 128), ND: true} }
+// hold is an address whose PREF64 is known.
+func hold(a netip.Addr) policy.Hold {
+	return policy.Hold{Addrs: netip.PrefixFrom(a, 128), ND: true, PREF64: nat64}
+}
 
 func (r *rig) after(d time.Duration) {
 	time.Sleep(d)
@@ -258,12 +263,27 @@ func (r *rig) Accept(to []netip.Prefix) error {
 	return r.failure("accept")
 }
 
-func (r *rig) Via(to, from net.HardwareAddr) {
-	if to == nil {
-		r.say("via", "nobody")
-		return
+func (r *rig) Via(to map[netip.Prefix]net.HardwareAddr, from net.HardwareAddr) {
+	var sources, hops []string
+	for p, hw := range to {
+		if p.IsValid() {
+			sources = append(sources, fmt.Sprintf("%v: %v", p, hw))
+		} else {
+			sources = append(sources, fmt.Sprintf("others: %v", hw))
+		}
+		hops = append(hops, hw.String())
 	}
-	r.say("via", "%v from %v", to, from)
+	slices.Sort(sources)
+	r.say("ways", "%s, from %v", strings.Join(sources, ", "), from)
+	slices.Sort(hops)
+	switch hops = slices.Compact(hops); {
+	case len(hops) == 0 || len(hops) == 1 && hops[0] == "":
+		r.say("via", "nobody")
+	case len(hops) == 1:
+		r.say("via", "%v from %v", hops[0], from)
+	default:
+		r.say("via", "several from %v", from)
+	}
 }
 
 func (r *rig) Join(addr netip.Addr) (func() error, error) {
@@ -336,41 +356,4 @@ func neighbour(kind, flags byte, src, dst, target netip.Addr, option []byte) []b
 	sum := checksum.Pseudo6((*[16]byte)(p[8:]), (*[16]byte)(p[24:]), uint32(len(p)-40), 58)
 	binary.BigEndian.PutUint16(p[42:], ^checksum.Add(sum, checksum.Sum(p[40:])))
 	return p
-}
-
-// The kernel.
-
-func (r *rig) Hop(link platform.Link, src, dst netip.Addr) (nexthop.Hop, error) {
-	r.say("hop", "look from %v to %v", src, dst)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err := r.fail["hop"]; err != nil {
-		return nexthop.Hop{}, err
-	}
-	return r.hop, nil
-}
-
-func (r *rig) Use(link int, gateway netip.Addr) error {
-	r.say("hop", "use %v", gateway)
-	return r.failure("use")
-}
-
-func (r *rig) watch(ctx context.Context, link int, knock func()) error {
-	r.say("watch", "link %d", link)
-	r.set(func(r *rig) { r.knocks <- knock })
-	select {
-	case err := <-r.blinded:
-		return err
-	case <-ctx.Done():
-		return nil
-	}
-}
-
-// knock says that neighbours have changed to hop.
-func (r *rig) knock(hop nexthop.Hop) {
-	r.set(func(r *rig) { r.hop = hop })
-	knock := <-r.knocks
-	r.knocks <- knock
-	knock()
-	r.after(0)
 }

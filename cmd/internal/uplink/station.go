@@ -19,15 +19,18 @@ type station struct {
 	is       Want
 	hardware net.HardwareAddr // ours on the link; nil where it has none
 	held     []*holding
-	hop      hop
+	pace     pace
+	told     ways
 	probed   chan probe
 	probes   int // under way
 	said     []policy.Trial
 }
 
-// holding is one address or prefix that is held.
+// holding is one address or prefix that is held. Where its packets go may change meanwhile.
 type holding struct {
 	policy.Hold
+	hop hop
+
 	node *node.Node // nil where nobody asks for it
 	next time.Time  // when node wants to be ticked; zero: not before something happens
 	mute bool       // that nobody could be asked for the address was logged
@@ -51,22 +54,23 @@ func newStation(u *Uplink) *station { return &station{Uplink: u, probed: make(ch
 // want makes what is held what w says.
 func (s *station) want(ctx context.Context, w Want) {
 	now := time.Now()
-	changed := s.is.PLAT != w.PLAT || s.is.Use != w.Use
 	s.is = w
 	s.setHardware(w.Link.Hardware, now)
-	var keep []*holding
+	var keep, begin []*holding
+	follow := false
 	for _, h := range s.held {
-		if slices.Contains(w.Hold, h.Hold) {
-			keep = append(keep, h)
-		} else {
+		i := slices.IndexFunc(w.Hold, h.is)
+		if i < 0 {
 			s.drop(h)
+			continue
 		}
+		keep = append(keep, h)
+		follow = s.redirect(h, w.Hold[i], now) || follow
 	}
-	var begin []*holding
 	for _, x := range w.Hold {
-		if !slices.ContainsFunc(keep, func(h *holding) bool { return h.Hold == x }) {
-			h := &holding{Hold: x}
-			keep, begin = append(keep, h), append(begin, h)
+		if !slices.ContainsFunc(keep, func(h *holding) bool { return h.is(x) }) {
+			begin = append(begin, &holding{Hold: x})
+			keep = append(keep, begin[len(begin)-1])
 		}
 	}
 	s.held = keep
@@ -76,9 +80,36 @@ func (s *station) want(ctx context.Context, w Want) {
 	for _, h := range begin {
 		s.begin(h, now)
 	}
-	if changed || len(begin) > 0 {
+	if follow || len(begin) > 0 {
 		s.follow(now)
 	}
+	s.tellWays() // another one may be in use
+}
+
+// is says whether x is what is held, wherever packets from it go.
+func (h *holding) is(x policy.Hold) bool { return h.Addrs == x.Addrs && h.ND == x.ND }
+
+// redirect tells a holding where its packets go from now on, and says whether that is another way than before. Whether answers come back is seen
+// anew toward another PLAT, unless they did already.
+func (s *station) redirect(h *holding, x policy.Hold, now time.Time) bool {
+	samePLAT := h.PREF64 == x.PREF64
+	if samePLAT && slices.Equal(h.Routers, x.Routers) {
+		return false
+	}
+	h.Hold = x
+	if samePLAT {
+		return true
+	}
+	if h.probe != nil {
+		h.probe()
+	}
+	if h.state == policy.Silent {
+		h.again, h.rest = time.Time{}, 0
+		if h.PREF64.IsValid() {
+			h.again = now
+		}
+	}
+	return true
 }
 
 // begin starts to hold an address, which is listened to already.
@@ -101,7 +132,6 @@ func (s *station) begin(h *holding, now time.Time) {
 			}
 		},
 	})
-	h.node.SetRouter(s.hop.gateway, s.hop.hardware, now)
 	h.next = h.node.Tick(now)
 }
 
@@ -160,7 +190,7 @@ func (s *station) setHardware(text string, now time.Time) {
 			h.next = h.node.SetHardware(a, now)
 		}
 	}
-	s.hop.set(s)
+	s.tellWays()
 }
 
 func (s *station) input(m neighbourMessage, now time.Time) {
@@ -182,7 +212,7 @@ func (s *station) tick(ctx context.Context, now time.Time) {
 		}
 		s.advance(ctx, h, now)
 	}
-	if s.hop.isDue(now) {
+	if !s.pace.due.IsZero() && !now.Before(s.pace.due) {
 		s.follow(now)
 	}
 }
@@ -213,7 +243,7 @@ func (s *station) advance(ctx context.Context, h *holding, now time.Time) {
 		if h.probe != nil {
 			h.probe()
 		}
-	case h.probe != nil:
+	case h.probe != nil, !h.PREF64.IsValid():
 	case h.state == policy.Probing, !h.again.IsZero() && !now.Before(h.again):
 		s.startProbe(ctx, h)
 	}
@@ -221,7 +251,7 @@ func (s *station) advance(ctx context.Context, h *holding, now time.Time) {
 
 // untilNext is how long nothing is due.
 func (s *station) untilNext(now time.Time) time.Duration {
-	next := s.hop.due
+	next := s.pace.due
 	for _, h := range s.held {
 		for _, t := range []time.Time{h.next, h.rejoin, h.again} {
 			if !t.IsZero() && (next.IsZero() || t.Before(next)) {

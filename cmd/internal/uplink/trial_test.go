@@ -31,7 +31,7 @@ func TestAddressIsTried(t *testing.T) {
 			"0s link join for 2001:db8:1::46",
 			"0s nd who has 2001:db8:1::46, to 33:33:ff:00:00:46 from 02:00:00:00:00:05",
 			"0s via 02:00:00:00:00:a1 from 02:00:00:00:00:05",
-			"0s log DEBUG next hop on eth0 is fe80::1 (02:00:00:00:00:a1)",
+			"0s log DEBUG next hop of 2001:db8:1::46 on eth0 is fe80::1 (02:00:00:00:00:a1)",
 			"0s trials 2001:db8:1::46 checking",
 			"0s watch link 2",
 			"1s nd 2001:db8:1::46 is at 02:00:00:00:00:05, to 33:33:00:00:00:02 from 02:00:00:00:00:05",
@@ -244,7 +244,7 @@ func TestWithoutProbes(t *testing.T) {
 func TestRoutedAddress(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := start(t, func(r *rig) {
-			r.want.Hold = []policy.Hold{{Addrs: netip.MustParsePrefix("2001:db8:c1a7::/96")}}
+			r.want.Hold = []policy.Hold{{Addrs: netip.MustParsePrefix("2001:db8:c1a7::/96"), PREF64: nat64}}
 		})
 		r.hear(advertise(netip.MustParseAddr("2001:db8:c1a7::"), allNodes, otherMAC, false), otherMAC)
 		r.after(time.Hour)
@@ -263,7 +263,7 @@ func TestRoutedAddress(t *testing.T) {
 func TestLinkWithoutNeighbours(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, platform.Link{Index: 4, Name: "wwan0", MTU: 1500, MTU6: 1500, Up: true})
-		r.want.Hold = []policy.Hold{{Addrs: netip.PrefixFrom(first, 128)}}
+		r.want.Hold = []policy.Hold{{Addrs: netip.PrefixFrom(first, 128), PREF64: nat64}}
 		r.echo = nothing
 		r.run()
 		r.after(62 * time.Second)

@@ -1,5 +1,5 @@
 // Package uplink is this host as an IPv6 node of its own on one link: it holds addresses there that the kernel does not know, finds the next
-// hop toward the PLAT, and sees whether answers come back.
+// hop from each toward its PLAT, and sees whether answers come back.
 package uplink
 
 import (
@@ -21,7 +21,7 @@ import (
 // Conn is the link seen from below; platform/link is one.
 type Conn interface {
 	Accept(to []netip.Prefix) error
-	Via(to, from net.HardwareAddr)
+	Via(to map[netip.Prefix]net.HardwareAddr, from net.HardwareAddr)
 	ReadND(buf []byte) (n int, from net.HardwareAddr, err error)
 	SendND(packet []byte, to, from net.HardwareAddr) error
 	Join(addr netip.Addr) (leave func() error, err error)
@@ -30,6 +30,7 @@ type Conn interface {
 // Neighbours are the kernel's routes and neighbours; platform/nexthop is one.
 type Neighbours interface {
 	Hop(link platform.Link, src, dst netip.Addr) (nexthop.Hop, error)
+	Router(link int, addr netip.Addr) (nexthop.Hop, error)
 	Use(link int, gateway netip.Addr) error
 }
 
@@ -51,9 +52,8 @@ type Options struct {
 // Want is what to hold.
 type Want struct {
 	Link       platform.Link // as it is now: its link-layer address may change
-	Hold       []policy.Hold // each prefix once
+	Hold       []policy.Hold // each prefix once. One whose Addrs and ND are as before is held on, whatever else of it changes
 	Use        netip.Addr    // the one in use; invalid: none yet
-	PLAT       netip.Addr    // an address behind the PREF64
 	Probe      bool          // see whether answers come back before an address is used
 	Optimistic []netip.Addr  // those that may be used before they are known to be free (RFC 4429)
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"uclat/clat/policy"
+	"uclat/clat/pref64"
 	"uclat/platform/nexthop"
 )
 
@@ -101,37 +102,12 @@ func TestLinkLayerAddressChanges(t *testing.T) {
 	})
 }
 
-// Another PLAT: what was seen holds, and what is to be seen is asked toward the new one.
-func TestAnotherPLAT(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		r := ready(t)
-		r.rewant(func(w *Want) { w.PLAT = other })
-		r.after(time.Hour)
-		r.expect("trials echo")
-		r.stop()
-	})
-	bubble(t, func(t *testing.T) {
-		r := start(t, func(r *rig) { r.echo = nothing })
-		r.after(30 * time.Second)
-		r.expect("")
-		r.rewant(func(w *Want) { w.PLAT = other })
-		r.after(30 * time.Second)
-		r.expect("trials echo",
-			"45s echo 2001:db8:1::46 to 64:ff9b:1::c000:9",
-			"46s echo 2001:db8:1::46 to 64:ff9b:1::c000:9",
-			"47s echo 2001:db8:1::46 to 64:ff9b:1::c000:9",
-			"48s trials 2001:db8:1::46 silent: no answer to 3 echo requests with hop limit 1 to 64:ff9b:1::c000:9, though the router fe80::1 "+
-				"answers neighbour solicitations")
-		r.stop()
-	})
-}
-
 // Nobody waits for it: of two that were told before it had time for one, the last counts.
 func TestLastWantCounts(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, ethernet)
 		for range 3 {
-			r.uplink.Want(Want{Link: ethernet, Hold: []policy.Hold{hold(second)}, PLAT: plat})
+			r.uplink.Want(Want{Link: ethernet, Hold: []policy.Hold{hold(second)}})
 		}
 		r.run()
 		r.expect("link", "0s link accept [2001:db8:1::46/128]", "0s link join for 2001:db8:1::46")
@@ -215,18 +191,20 @@ func TestEnds(t *testing.T) {
 // What a probe came to may be on its way in the moment in which it does not matter any more.
 func TestAnsweredTooLate(t *testing.T) {
 	for _, tt := range []struct {
-		name  string
-		state policy.TrialState
-		probe bool
+		name   string
+		state  policy.TrialState
+		probe  bool
+		toward pref64.Prefix
 	}{
-		{"somebody else has the address", policy.Duplicate, true},
-		{"nobody asks any more", policy.Seen, false},
+		{"somebody else has the address", policy.Duplicate, true, nat64},
+		{"nobody asks any more", policy.Seen, false, nat64},
+		{"another PREF64 is to be asked", policy.Probing, true, other},
 	} {
 		for _, answer := range []string{"", "time exceeded"} {
 			s := newStation(New(Options{Link: ethernet}))
 			s.is.Probe, s.probes = tt.probe, 1
 			h := &holding{Hold: hold(first), state: tt.state, probe: func() {}}
-			s.answered(probe{of: h, answer: answer})
+			s.answered(probe{of: h, toward: tt.toward, answer: answer})
 			if h.state != tt.state || h.detail != "" || !h.again.IsZero() || h.probe != nil || s.probes != 0 {
 				t.Errorf("%s, %q: %+v, %d probes", tt.name, answer, h, s.probes)
 			}

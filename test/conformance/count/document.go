@@ -21,14 +21,17 @@ var sections = []struct{ first, title string }{
 	{"XLAT-CK-1", "Transport checksums"},
 	{"PMTU-8201-4-1", "Path MTU"},
 	{"SRC-4862-1", "The CLAT's own IPv6 address"},
+	{"DISC-8781-4-1", "PREF64 from Router Advertisements"},
+	{"DISC-7050-3-1", "PREF64 by DNS"},
+	{"CLATON-8-1", "What the CLAT makes of a PREF64"},
 }
 
 const introduction = `# Conformance
 
 <!-- Written by make conformance: change test/conformance/requirements.tsv instead. -->
 
-What uclat must do by the RFCs that it implements, as a translator and with the IPv6 address that it has of its own, and what we decided
-where they leave it open. Each requirement has an ID and one test of that name in ` + "`test/conformance`" + `, which builds and reads all
+What uclat must do by the RFCs that it implements, as a translator, with the IPv6 address that it has of its own and to learn the PREF64 of a
+network, and what we decided where they leave it open. Each requirement has an ID and one test of that name in ` + "`test/conformance`" + `, which builds and reads all
 packets with a library that shares nothing with uclat. ` + "`make conformance`" + ` runs them, makes sure that there is one for each, and writes
 this file; some tests go through the kernel and need root. ` + "`go test -run '/^XLAT-7915-4.1-8$' ./test/conformance`" + ` runs one.
 ` + "`make mutants`" + ` shows that they can fail: it puts mistakes into the program, at least one for each requirement that is a must, and

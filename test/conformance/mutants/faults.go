@@ -63,6 +63,9 @@ var faults = slices.Concat(
 	nodeFaults,
 	sourceFaults,
 	dedicatedFaults,
+	advertisementFaults,
+	resolverFaults,
+	useFaults,
 )
 
 var addressFaults = []fault{
@@ -79,13 +82,13 @@ var addressFaults = []fault{
 		"a suffix that is not zero is refused"},
 	{"XLAT-6052-2.1-1", prefix, `a[3] == 0x9b && p.Bits() != 96`, `a[3] == 0x9b && p.Bits() < 64`,
 		"the well-known prefix is taken as a /64"},
-	{"XLAT-6052-3.1-1", table, `t.current.IsWellKnown() && nonGlobal(a)`, `nonGlobal(a)`, "every prefix is restricted"},
+	{"XLAT-6052-3.1-1", table, `pref.IsWellKnown() && nonGlobal(a)`, `nonGlobal(a)`, "every prefix is restricted"},
 	{"XLAT-6052-3.1-1", table, `if t.rejectNonGlobal && p.IsWellKnown()`, `if false && p.IsWellKnown()`,
 		"only one direction is restricted"},
 	{"XLAT-6052-3.1-1", addresses, `172.16.0.0/12`, `172.16.0.0/16`, "172.16.0.0/12 is taken for a /16"},
 	{"XLAT-6052-3.1-1", addresses, `	netip.MustParsePrefix("100.64.0.0/10"),` + "\n", ``, "shared address space is forgotten"},
 	{"XLAT-6052-3.1-1", to6, `case clat.DropNoMapping, clat.DropNonGlobal:`, `case clat.DropNoMapping:`, "the sender is not told"},
-	{"XLAT-WKP1918-1", table, `t.rejectNonGlobal && t.current.IsWellKnown()`, `t.current.IsWellKnown()`,
+	{"XLAT-WKP1918-1", table, `t.rejectNonGlobal && pref.IsWellKnown()`, `pref.IsWellKnown()`,
 		"non-global addresses are always refused"},
 	{"XLAT-8215-5-1", prefix, `p.Bits() < 48 || a[4] == 0 && a[5] == 0`, `p.Bits() < 48 || a[4] == 0`,
 		"64:ff9b::/40 is taken for the well-known prefix"},

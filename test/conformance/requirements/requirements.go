@@ -21,8 +21,8 @@ type Requirement struct {
 // Strict says whether some part of the requirement is a must or a must not.
 func (r *Requirement) Strict() bool { return strings.ContainsAny(r.Level, "MN") }
 
-// families are what IDs begin with: translation, path MTU, the CLAT's IPv6 address, and where a CLAT is on.
-var families = []string{"XLAT", "PMTU", "SRC", "CLATON"}
+// families are what IDs begin with: translation, path MTU, the CLAT's IPv6 address, where a CLAT is on, and how PREF64s are learned.
+var families = []string{"XLAT", "PMTU", "SRC", "CLATON", "DISC"}
 
 var columns = []string{"id", "level", "direction", "source", "requirement"}
 

@@ -15,7 +15,8 @@ func TestParse(t *testing.T) {
 		"XLAT-ICMP46-3/1\tM\t46\tRFC 7915, 4.2\tHost Unreachable becomes 1/0.\n"+
 		"PMTU-CLAT-1\tD\tC\tdraft-ietf-x-y\tA cache.\n"+
 		"SRC-NEUTRAL\tO\tB\tRFC 6052, 4.1\tAn address.\n"+
-		"CLATON-7-1\tM\tC\tdraft-ietf-x-y, 7\tAnother.\n")
+		"CLATON-7-1\tM\tC\tdraft-ietf-x-y, 7\tAnother.\n"+
+		"DISC-8781-D1\tD\tC\tRFC 8781, 4\tA prefix.\n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,6 +25,7 @@ func TestParse(t *testing.T) {
 		{"PMTU-CLAT-1", "D", "C", "draft-ietf-x-y", "A cache."},
 		{"SRC-NEUTRAL", "O", "B", "RFC 6052, 4.1", "An address."},
 		{"CLATON-7-1", "M", "C", "draft-ietf-x-y, 7", "Another."},
+		{"DISC-8781-D1", "D", "C", "RFC 8781, 4", "A prefix."},
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %+v", got)
@@ -61,7 +63,7 @@ func TestParseErrors(t *testing.T) {
 
 func TestLooks(t *testing.T) {
 	for name, want := range map[string]bool{
-		"XLAT-CK-1": true, "PMTU-": true, "SRC-4862-1/case": true, "CLATON-7-1": true,
+		"XLAT-CK-1": true, "PMTU-": true, "SRC-4862-1/case": true, "CLATON-7-1": true, "DISC-8781-D1": true,
 		"CLAT-1": false, "SOURCE-1": false, "SRC": false, "a SRC-1": false, "src-1": false, "": false,
 	} {
 		if Looks(name) != want {
@@ -81,7 +83,7 @@ func TestLoad(t *testing.T) {
 			t.Errorf("%s: %q is no sentence", r.ID, r.Text)
 		}
 	}
-	if len(list) != 158 {
+	if len(list) != 179 {
 		t.Errorf("%d requirements", len(list))
 	}
 	if _, err := Load("nowhere.tsv"); !os.IsNotExist(err) {
