@@ -47,7 +47,7 @@ type prefix struct {
 }
 
 // Observe takes in what a router said at now, as RFC 4861, 6.3.4, and RFC 4862, 5.5.3, have it; or, without a Router, that none
-// answers, which matters only where nothing holds of what routers of the link said before.
+// answers, which matters only where nothing holds of what routers of the link said before. What is too much of it is left out: see Limit.
 func (a *Announcements) Observe(now time.Time, ad Advertisement) {
 	if a.links == nil {
 		a.links = make(map[int]*link)
@@ -62,16 +62,14 @@ func (a *Announcements) Observe(now time.Time, ad Advertisement) {
 	case ad.Router.IsValid():
 		l.heard = Advertised
 		l.count++
+		l.last = now
 		l.router(ad.Router).observe(now, l.count, ad)
 		l.prune(now)
-		l.limit(now)
+		l.limit(maxRouters+maxNewcomers, 2*maxPrefixes)
 	case !l.end().holds(now):
 		l.heard = Silent
 	}
-	if len(a.links) > maxLinks {
-		first := slices.MinFunc(slices.Sorted(maps.Keys(a.links)), func(i, j int) int { return a.links[i].end().compare(a.links[j].end()) })
-		delete(a.links, first)
-	}
+	a.limitLinks(2 * maxLinks)
 }
 
 // Valid is what holds at now, in the order of links, routers and prefixes, and when that changes though nothing more is observed (zero:

@@ -18,6 +18,9 @@ func flood(n, lifetime int) Advertisement {
 	return says(0x28+0x10*n, lifetime, strings.Join(options, ","))
 }
 
+// noRouter trusts nobody.
+func noRouter(int, netip.Addr, string) bool { return false }
+
 // saidBy is the prefixes of a router as text.
 func saidBy(a *Announcements, now time.Time, router int) string {
 	var names []string
@@ -66,6 +69,7 @@ func TestForgedRouters(t *testing.T) {
 			for range 2 {
 				turns[0](&a)
 				turns[1](&a)
+				a.Limit(noRouter)
 				if got := saidBy(&a, start, router); got != "a b c" {
 					t.Errorf("of the router: %q", got)
 				}
@@ -84,10 +88,12 @@ func TestFormerDefaultRouterYields(t *testing.T) {
 		a.Observe(start, says(n+1, 600, "a A 86400 86400"))
 	}
 	a.Observe(at(599), says(0xff, 1800, "b A 86400 86400"))
+	a.Limit(noRouter)
 	if got := saidBy(&a, at(599), 0xff); got != "" {
 		t.Errorf("one router too much, the last: %q", got)
 	}
 	a.Observe(at(600), says(0xff, 1800, "b A 86400 86400"))
+	a.Limit(noRouter)
 	if got := saidBy(&a, at(600), 0xff); got != "b" {
 		t.Errorf("the only default router: %q", got)
 	}
@@ -149,6 +155,7 @@ func TestBoundsHold(t *testing.T) {
 				options = append(options, fmt.Sprintf("%x %s %d 60", random.IntN(100), flags, 60+random.IntN(1000)))
 			}
 			a.Observe(start, says(speaker, lifetime, strings.Join(options, ",")))
+			a.Limit(noRouter)
 			if known, _ := a.Valid(start); len(known) > maxPrefixes || len(a.links[1].routers) > maxRouters {
 				t.Fatalf("%d prefixes of %d routers", len(known), len(a.links[1].routers))
 			}
@@ -182,7 +189,11 @@ func TestAnnouncementsAreBounded(t *testing.T) {
 		var a Announcements
 		for i := range 1000 {
 			a.Observe(start, says(1+i%3, 1800, fmt.Sprintf("%x A %d 60", i, 100+i*7%1000)))
+			if n := a.links[1].prefixes(); n > 2*maxPrefixes {
+				t.Fatalf("%d prefixes until Limit", n)
+			}
 		}
+		a.Limit(noRouter)
 		known, _ := a.Valid(start)
 		of := map[netip.Addr]int{}
 		for _, k := range known {
@@ -197,7 +208,11 @@ func TestAnnouncementsAreBounded(t *testing.T) {
 		a.Observe(start, says(0xffff, 9000, "f A 3600 3600"))
 		for i := range 1000 {
 			a.Observe(start, says(1+i, 1800, fmt.Sprintf("a A %d 60", 100+i)))
+			if n := len(a.links[1].routers); n > maxRouters+maxNewcomers {
+				t.Fatalf("%d routers until Limit", n)
+			}
 		}
+		a.Limit(noRouter)
 		if n := len(a.links[1].routers); n != maxRouters {
 			t.Errorf("%d routers", n)
 		}
@@ -211,7 +226,11 @@ func TestAnnouncementsAreBounded(t *testing.T) {
 		for i := range 1000 {
 			a.Observe(start, onLink(1000+i, says(1, 1800, "a A 600 600")))
 			a.Observe(start, Advertisement{Link: 1 + i})
+			if len(a.links) > 2*maxLinks {
+				t.Fatalf("%d links until Limit", len(a.links))
+			}
 		}
+		a.Limit(noRouter)
 		known, _ := a.Valid(start)
 		if len(a.links) != maxLinks || len(known) != maxLinks {
 			t.Errorf("%d links, %d announcements; silent ones should go first", len(a.links), len(known))

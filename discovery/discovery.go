@@ -3,7 +3,6 @@
 package discovery
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
 	"time"
@@ -42,14 +41,6 @@ type Observation struct {
 	Hardware string     // with RA, the router's link-layer address as it says itself; may be empty
 	Resolver string     // with DNS, who said so: an address, with a port where that is not the usual one
 	Prefixes []Offer
-}
-
-// Finder looks for PREF64s.
-type Finder interface {
-	// Run looks until ctx ends, and calls report for each Observation; report never blocks.
-	Run(ctx context.Context, report func(Observation)) error
-	// Knock asks it to look again now: the network changed. It never blocks.
-	Knock()
 }
 
 // Known is one PREF64 that holds now, as one origin said it. A prefix that several name is there several times.

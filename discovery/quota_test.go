@@ -271,7 +271,7 @@ func TestSetIsBounded(t *testing.T) {
 		for i := range 1000 {
 			s.Observe(start, forged(1+i))
 		}
-		if _, _, _, total := sizes(&s, start); total != maxObserved {
+		if _, _, _, total := sizes(&s, start); total != maxNewOfLink {
 			t.Fatalf("%d in all", total)
 		}
 		s.Changes(start)
@@ -292,8 +292,40 @@ func TestSetIsBounded(t *testing.T) {
 			t.Errorf("the room that was given up is not there: %q", got)
 		}
 		s.Observe(at(2), configured("a b c"))
-		if known, _ := s.Valid(start); len(known) != maxObserved+3 {
+		if known, _ := s.Valid(start); len(known) != maxNewOfLink+3 {
 			t.Errorf("%d are known with the configuration", len(known))
+		}
+		s.Observe(at(2), dns("r1", 600, "e"))
+		if got := state(&s, at(2)); !strings.Contains(got, "e dns r1") {
+			t.Errorf("routers keep a resolver out: %s", got)
+		}
+	})
+	t.Run("whoever the last call has left has room for all", func(t *testing.T) {
+		var s Set
+		s.Observe(start, ra(0x7fff, 600, "a"))
+		s.Limit(nobody)
+		for i := range 1000 {
+			s.Observe(start, forged(1+i))
+		}
+		var names []string
+		for i := range maxOffers {
+			names = append(names, fmt.Sprintf("%x", 0x100+i))
+		}
+		s.Observe(start, ra(0x7fff, 600, names[0]+" a=0"))
+		s.Observe(start, ra(0x7fff, 600, strings.Join(names, " ")))
+		if got := saidOf(&s, start, 0x7fff); got != strings.Join(names, " ") {
+			t.Errorf("got %q", got)
+		}
+	})
+	t.Run("of all links", func(t *testing.T) {
+		var s Set
+		for link := range 2 * maxLinks {
+			for i := range 6 {
+				s.Observe(start, seenOn(1+link, forged(1+i)))
+			}
+		}
+		if _, _, _, total := sizes(&s, start); total != maxNew {
+			t.Errorf("%d in all", total)
 		}
 	})
 }
@@ -319,7 +351,7 @@ func TestSetBoundsHold(t *testing.T) {
 					o.Prefixes = append(o.Prefixes, Offer{prefix96(fmt.Sprintf("%x", random.IntN(60))), time.Duration(random.IntN(10)) * time.Minute})
 				}
 				s.Observe(at(turn), o)
-				if known, _ := s.Valid(at(turn)); len(known) > maxObserved {
+				if known, _ := s.Valid(at(turn)); len(known) > maxLimited*maxOffers+maxNew {
 					t.Fatalf("%d in all", len(known))
 				}
 			}

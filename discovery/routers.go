@@ -8,13 +8,16 @@ import (
 	"time"
 )
 
-// What is kept at most. A link has far fewer of all; whoever forges Router Advertisements must not make this grow, nor drive others out.
+// What Limit leaves at most. A link has far fewer of all; whoever forges Router Advertisements must not make this grow, nor drive others out.
+// Who is to be trusted is not known when something is observed, so until then there is more room: for 16 routers of a link more, and for
+// twice as many prefixes and links.
 const (
-	maxLinks    = 64
-	maxRouters  = 8  // of a link
-	maxPrefixes = 32 // of a link
-	maxServers  = 8  // of a router
-	assured     = 2  // prefixes that a router keeps which is no default router, however many those have
+	maxLinks     = 64
+	maxRouters   = 8 // of a link
+	maxNewcomers = 16
+	maxPrefixes  = 32 // of a link
+	maxServers   = 8  // of a router
+	assured      = 2  // prefixes that a router keeps however many others have
 )
 
 // remembered is how long a router is shown after it was heard, though nothing holds of what it said.
@@ -24,13 +27,15 @@ const remembered = 30 * time.Minute
 type link struct {
 	heard   Heard
 	routers []router
-	count   uint64 // of the advertisements so far
+	count   uint64    // of the advertisements so far
+	last    time.Time // when it was observed
 }
 
 // router is one router, with its prefixes in order.
 type router struct {
 	addr     netip.Addr
 	hardware string
+	trusted  bool   // at the last Limit
 	first    uint64 // advertisement of the link that it came with
 	heard    int    // advertisements of it
 	last     time.Time
@@ -94,21 +99,51 @@ func (l *link) prune(now time.Time) {
 	l.routers = slices.DeleteFunc(l.routers, func(r router) bool { return !r.kept().holds(now) })
 }
 
-// limit drops what is too much, so that no advertisement drives out what other routers have said, those of default routers above all. Of
-// routers, one that is only remembered goes first, then one that is no default router, and among equals the one that came last. Of prefixes,
-// those of the router that has most go first: of one that is no default router while it has more than assured, then of a default router.
-func (l *link) limit(now time.Time) {
-	for len(l.routers) > maxRouters {
+// Limit drops what is too much of what was observed: more than 8 routers or 32 prefixes of a link, more than 64 links. What is trusted goes
+// last, and is not driven out by what is observed until the next call either. It is to be called often: until then there is room for 16
+// more routers of a link, and those that come first have it.
+func (a *Announcements) Limit(trusted func(link int, router netip.Addr, hardware string) bool) {
+	for index, l := range a.links {
+		for i := range l.routers {
+			r := &l.routers[i]
+			r.trusted = trusted(index, r.addr, r.hardware)
+		}
+		l.limit(maxRouters, maxPrefixes)
+	}
+	a.limitLinks(maxLinks)
+}
+
+// limitLinks drops what is too much: first the links where nobody is trusted, then those where what was said ends first.
+func (a *Announcements) limitLinks(most int) {
+	for len(a.links) > most {
+		delete(a.links, slices.MinFunc(slices.Sorted(maps.Keys(a.links)), func(i, j int) int {
+			l, k := a.links[i], a.links[j]
+			return cmp.Or(cmp.Compare(rank(l.trusted()), rank(k.trusted())), l.end().compare(k.end()))
+		}))
+	}
+}
+
+// limit drops what is too much, so that no advertisement drives out what other routers have said, those that are trusted and default routers
+// above all. Of routers, one that is not trusted goes first, then one that is only remembered, then one that is no default router, and among
+// equals the one that came last. Of prefixes, those of the router that has most go first, while that is more than assured: of one that is
+// neither trusted nor a default router, then of one that is not trusted.
+func (l *link) limit(routers, prefixes int) {
+	now := l.last
+	for len(l.routers) > routers {
 		i := worst(l.routers, func(r, s router) int {
-			return cmp.Or(cmp.Compare(r.standing(now), s.standing(now)), cmp.Compare(s.first, r.first))
+			return cmp.Or(cmp.Compare(rank(r.trusted), rank(s.trusted)), cmp.Compare(r.standing(now), s.standing(now)), cmp.Compare(s.first, r.first))
 		})
 		l.routers = slices.Delete(l.routers, i, i+1)
 	}
-	for l.prefixes() > maxPrefixes {
+	for l.prefixes() > prefixes {
 		l.routers[worst(l.routers, func(r, s router) int {
 			return cmp.Or(cmp.Compare(r.claim(now), s.claim(now)), cmp.Compare(len(s.prefixes), len(r.prefixes)), cmp.Compare(s.first, r.first))
 		})].dropOne(now)
 	}
+}
+
+func (l *link) trusted() bool {
+	return slices.ContainsFunc(l.routers, func(r router) bool { return r.trusted })
 }
 
 // prefixes is how many there are.
@@ -135,6 +170,8 @@ func (r router) standing(now time.Time) int {
 func (r router) claim(now time.Time) int {
 	switch {
 	case len(r.prefixes) <= assured:
+		return 3
+	case r.trusted:
 		return 2
 	case r.lifetime.holds(now):
 		return 1

@@ -218,6 +218,7 @@ func TestRememberedRouters(t *testing.T) {
 		}
 		a.Observe(start, says(0x100, 1800, ""))
 		a.Observe(start, says(0x101, 0, ""))
+		a.Limit(noRouter)
 		all, _ := a.Routers(start)
 		var got []string
 		for _, r := range all {

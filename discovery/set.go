@@ -27,6 +27,7 @@ type statement struct {
 	Known
 	arrival uint64 // of the prefix on this link, by this source, whoever said it first
 	turn    uint64 // the last Observation that said it
+	limited bool   // its origin was there at the last Limit, which left it
 }
 
 // speaker is who makes statements.
@@ -70,7 +71,7 @@ func (s *Set) Observe(now time.Time, o Observation) {
 	said := s.listen(now, o, own)
 	kept := said
 	if o.Source != Configured {
-		kept = latest(said, min(maxOffers, maxObserved-observed(others)))
+		kept = latest(said, room(own, others, by))
 	}
 	for _, st := range own {
 		if !names(said, st.Prefix) {
@@ -118,7 +119,7 @@ func (s *Set) listen(now time.Time, o Observation, before []statement) (said []s
 		}
 	}
 	for i := range said {
-		said[i].Hardware = hardware
+		said[i].Hardware, said[i].limited = hardware, len(before) > 0 && before[0].limited
 	}
 	return said
 }
@@ -169,6 +170,9 @@ func (s *Set) Forget(link int) {
 
 // expire drops what holds no more.
 func (s *Set) expire(now time.Time) {
+	if !slices.ContainsFunc(s.said, func(st statement) bool { return !st.holds(now) }) {
+		return
+	}
 	holds, ended := divide(s.said, func(st statement) bool { return st.holds(now) })
 	slices.SortFunc(ended, func(a, b statement) int { return cmp.Or(a.Until.Compare(b.Until), better(a, b)) })
 	for _, st := range ended {

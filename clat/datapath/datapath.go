@@ -96,13 +96,8 @@ func New(t *siit.Translator) *Engine {
 	return e
 }
 
-// Swap makes t the translator from the next batch on. No packet is lost. Health begins anew: what was sent the old way says nothing of the new.
-func (e *Engine) Swap(t *siit.Translator) {
-	e.translator.Store(t)
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.watchAnew()
-}
+// Swap makes t the translator from the next batch on. No packet is lost. Where some of our addresses go by another way then, Renew says so.
+func (e *Engine) Swap(t *siit.Translator) { e.translator.Store(t) }
 
 // SetInbound makes f say what may come in, from the next batch on; nil: all may. f is this engine's alone, which turns it while it runs.
 func (e *Engine) SetInbound(f *inbound.Filter) { e.inbound.Store(f) }

@@ -18,6 +18,12 @@ import (
 // three destinations, whose hashes differ.
 var three = []string{"198.51.100.5", "203.0.113.9", "192.0.2.78"}
 
+// ours is the bit of the host's address.
+const ours uint8 = 1 << 4
+
+// heard stands in for when the first packet was sent.
+const heard time.Duration = -1
+
 // to is a packet of the host.
 func to(dst string) []byte { return readdressed(udp4(100, 64, true), dst) }
 
@@ -49,7 +55,7 @@ func (x *traffic) send(destinations ...string) {
 func (x *traffic) seconds(n int, destinations ...string) (h Health) {
 	for range n {
 		x.send(destinations...)
-		h = x.e.Health()
+		h = x.e.Health(ours)
 		time.Sleep(time.Second)
 	}
 	return h
@@ -84,7 +90,7 @@ func TestHealth(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		do      func(x *traffic) Health
-		since   time.Duration // after the begin; with destinations 0: never
+		since   time.Duration // after the begin; with destinations 0: never; heard: the last call heard something
 		to      int
 		suspect bool
 	}{
@@ -127,8 +133,8 @@ func TestHealth(t *testing.T) {
 		{"one received after it was suspect", func(x *traffic) Health {
 			x.seconds(60, three...)
 			process(x.t, x.in, reply)
-			return x.e.Health()
-		}, 0, 0, false},
+			return x.e.Health(ours)
+		}, heard, 0, false},
 		{"one received, and other destinations", func(x *traffic) Health {
 			x.seconds(9, three...)
 			process(x.t, x.in, reply)
@@ -138,19 +144,19 @@ func TestHealth(t *testing.T) {
 		{"one received by who sends", func(x *traffic) Health {
 			x.seconds(60, three...)
 			process(x.t, x.out, udp6(80))
-			return x.e.Health()
-		}, 0, 0, false},
+			return x.e.Health(ours)
+		}, heard, 0, false},
 		{"one received, in one batch with an ICMP error", func(x *traffic) Health {
 			x.seconds(60, three...)
 			process(x.t, x.in, unreachable, udp6(80), unreachable)
-			return x.e.Health()
-		}, 0, 0, false},
+			return x.e.Health(ours)
+		}, heard, 0, false},
 		{"all in one batch", func(x *traffic) Health {
 			for range 11 {
 				process(x.t, x.out, to(three[0]), to(three[1]), to(three[2]), to(three[0]))
 				x.seconds(1)
 			}
-			return x.e.Health()
+			return x.e.Health(ours)
 		}, 0, 3, true},
 		{"ICMP errors are no sign", func(x *traffic) Health {
 			for range 10 {
@@ -164,37 +170,37 @@ func TestHealth(t *testing.T) {
 		{"one ICMP error from behind the NAT64", func(x *traffic) Health {
 			x.seconds(60, three...)
 			process(x.t, x.in, unreachable, behind64)
-			return x.e.Health()
-		}, 0, 0, false},
+			return x.e.Health(ours)
+		}, heard, 0, false},
 		{"one in an atomic fragment", func(x *traffic) Health {
 			x.seconds(60, three...)
 			process(x.t, x.in, atomic)
-			return x.e.Health()
-		}, 0, 0, false},
+			return x.e.Health(ours)
+		}, heard, 0, false},
 		{"one of a router behind the NAT64 that has no address", func(x *traffic) Health {
 			x.seconds(60, three...)
 			process(x.t, x.in, dummy, unreachable)
-			return x.e.Health()
-		}, 0, 0, false},
+			return x.e.Health(ours)
+		}, heard, 0, false},
 		{"an echo request", func(x *traffic) Health {
 			x.seconds(60, three...)
 			process(x.t, x.in, icmp6(128, 0, 0, 0, 0, 1, 0, 1))
-			return x.e.Health()
-		}, 0, 0, false},
+			return x.e.Health(ours)
+		}, heard, 0, false},
 		{"a probe's echo reply", func(x *traffic) Health {
 			x.seconds(60, three...)
 			x.answers(time.Second, from(peer6, host6, []byte{129, 0, 0, 0}))
-			return x.e.Health()
-		}, 0, 0, false},
+			return x.e.Health(ours)
+		}, heard, 0, false},
 		{"one that was late", func(x *traffic) Health {
 			x.seconds(60, three...)
 			x.answers(0, from(peer6, host6, []byte{129, 0, 0, 0}))
-			return x.e.Health()
-		}, 0, 0, false},
+			return x.e.Health(ours)
+		}, heard, 0, false},
 		{"a router's error about a probe is no sign", func(x *traffic) Health {
 			x.seconds(60, three...)
 			x.answers(time.Second, from(router6, host6, []byte{3, 0, 0, 0, 0, 0, 0, 0}))
-			return x.e.Health()
+			return x.e.Health(ours)
 		}, 0, 3, true},
 		{"what is dropped is no sign", func(x *traffic) Health {
 			x.e.SetInbound(inbound.New())
@@ -224,26 +230,46 @@ func TestHealth(t *testing.T) {
 				process(x.t, x.out, udp4(100, 1, true), to("224.0.0.1"))
 				x.seconds(1)
 			}
-			return x.e.Health()
+			return x.e.Health(ours)
 		}, 0, 0, false},
 		{"another translator", func(x *traffic) Health {
+			x.seconds(5, three...)
+			x.e.Swap(translator(x.t, "64:ff9b::/96"))
+			return x.seconds(6, three...)
+		}, 0, 3, true},
+		{"another way", func(x *traffic) Health {
 			x.seconds(60, three...)
-			x.e.Swap(translator(x.t, "2001:db8:64::/96"))
-			return x.e.Health()
+			x.e.Renew(ours)
+			return x.e.Health(ours)
 		}, 0, 0, false},
-		{"another translator, and sent again", func(x *traffic) Health {
+		{"another way, and sent again", func(x *traffic) Health {
 			x.seconds(60, three...)
-			x.e.Swap(translator(x.t, "2001:db8:64::/96"))
+			x.e.Renew(ours)
 			return x.seconds(11, three...)
 		}, time.Minute, 3, true},
+		{"others have another way", func(x *traffic) Health {
+			x.seconds(5, three...)
+			x.e.Renew(^ours)
+			return x.seconds(6, three...)
+		}, 0, 3, true},
+		{"another way hears nothing by itself", func(x *traffic) Health {
+			process(x.t, x.in, reply)
+			x.e.Renew(ours)
+			return x.e.Health(ours)
+		}, 0, 0, false},
+		{"heard once", func(x *traffic) Health {
+			process(x.t, x.in, reply)
+			x.e.Health(ours)
+			return x.e.Health(ours)
+		}, 0, 0, false},
 		{"who asks more often changes nothing", func(x *traffic) Health {
 			x.send(three...)
 			for range 105 {
-				x.e.Health()
+				x.e.Health(ours)
 				time.Sleep(100 * time.Millisecond)
 			}
 			x.send(three...)
-			return x.e.Health()
+			return x.e.Health(ours)
 		}, 0, 3, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -251,7 +277,7 @@ func TestHealth(t *testing.T) {
 				begin := time.Now()
 				got := c.do(newTraffic(t, unmapped))
 				want := Health{Suspect: c.suspect, Destinations: c.to}
-				if c.to > 0 {
+				if want.Heard = c.since == heard; c.to > 0 {
 					want.Since = begin.Add(c.since)
 				}
 				if got != want {
@@ -291,8 +317,10 @@ func TestHealthHairpin(t *testing.T) {
 	if out := process(t, e.NewWorker(), p); len(out) != 1 || out[0][0]>>4 != 6 {
 		t.Fatalf("%d packets", len(out))
 	}
-	if sent, heard, destinations := e.signs(); sent+heard+destinations != 0 {
-		t.Errorf("sent %d, heard %d, to %b", sent, heard, destinations)
+	for i := range e.watch {
+		if sent, heard, destinations := e.signs(i); sent+heard+destinations != 0 {
+			t.Errorf("%d: sent %d, heard %d, to %b", i, sent, heard, destinations)
+		}
 	}
 }
 
@@ -305,8 +333,7 @@ func TestDestinations(t *testing.T) {
 			w.Process([]*frame.Frame{toFrame(to(netip.AddrFrom4([4]byte{198, 51, 100, byte(n)}).String()))}, nil, nil)
 			w.Done()
 		}
-		e.Health()
-		if got := e.Health().Destinations; got < 48 {
+		if got := e.Health(ours).Destinations; got < 48 {
 			t.Errorf("%s: %d of 64 for 256 destinations", prefix, got)
 		}
 	}

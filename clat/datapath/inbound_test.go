@@ -223,7 +223,7 @@ func TestInboundConcurrent(t *testing.T) {
 	for range 100 {
 		e.SetInbound(nil)
 		e.SetInbound(inbound.New())
-		e.Health()
+		e.Health(ours)
 	}
 	all.Wait()
 	c := e.Counters()
@@ -276,7 +276,7 @@ func TestInboundAllocatesNothing(t *testing.T) {
 			fs[0].Wrap(buf, frame.Headroom, len(p))
 			_, v6, v4 = w.Process(fs, v6[:0], v4[:0])
 			w.Done()
-			e.Health()
+			e.Health(ours)
 		}); n != 0 {
 			t.Errorf("%v allocations for % x", n, p)
 		}

@@ -27,6 +27,7 @@ type Probe struct {
 	Source, Target netip.Addr // of IPv6
 	HopLimit       uint8      // 1 to 255
 	Port           Writer     // it is written here directly
+	Addresses      uint8      // those of our IPv4 addresses that have this way, as the bits of Used: Health says that they heard an echo reply
 }
 
 // Answer is what came back.
@@ -48,7 +49,7 @@ func (e *Engine) Probe(ctx context.Context, p Probe) (Answer, error) {
 	if !is6(p.Source) || !is6(p.Target) || p.HopLimit == 0 {
 		return Answer{}, fmt.Errorf("probe from %v to %v with hop limit %d: want two IPv6 addresses, and at least 1", p.Source, p.Target, p.HopLimit)
 	}
-	w := &probe{src: p.Source.As16(), dst: p.Target.As16(), answer: make(chan answer, 1)}
+	w := &probe{src: p.Source.As16(), dst: p.Target.As16(), addresses: p.Addresses, answer: make(chan answer, 1)}
 	_, _ = rand.Read(w.echo[:]) // which never fails
 	if !e.await(w) {
 		return Answer{}, fmt.Errorf("probe to %v: %d others are under way, which is the most", p.Target, maxProbes)
@@ -118,9 +119,10 @@ func (e *Engine) listProbes() {
 
 // probe is one whose answers are taken.
 type probe struct {
-	src, dst [16]byte
-	echo     [lenEcho]byte
-	answer   chan answer
+	src, dst  [16]byte
+	addresses uint8
+	echo      [lenEcho]byte
+	answer    chan answer
 }
 
 // answer is what answered.
@@ -168,34 +170,38 @@ func mayBeICMP(p []byte) bool {
 // probes are all whose answers are taken.
 type probes []*probe
 
-// take says whether f, of which nothing is certain, answers a probe, and if so, tells who waits for it. A reply came from the probe's target.
-func (all *probes) take(f *frame.Frame) (taken, reply bool) {
+// take says whether f, of which nothing is certain, answers a probe, and if so, tells who waits for it; and if it is a reply, which came from
+// the probe's target, which of our addresses heard it.
+func (all *probes) take(f *frame.Frame) (taken bool, heard uint8) {
 	if all == nil || f.GSO != frame.NotSegmented || f.Checksum == frame.ChecksumPartial {
-		return false, false
+		return false, 0
 	}
 	h, ok := siit.ReadHeader(f.Bytes())
 	if !ok || h.Proto != protoICMP6 || h.Fragment || len(h.Transport) < lenICMP {
-		return false, false
+		return false, 0
 	}
 	src, dst := h.Src.As16(), h.Dst.As16()
 	to, ok := readAnswer(&src, &dst, h.Transport)
 	if !ok {
-		return false, false
+		return false, 0
 	}
 	for _, w := range *all {
 		if to.src != w.src || to.dst != w.dst || !bytes.HasPrefix(w.echo[:], to.echo) {
 			continue
 		}
 		if icmpSum(&src, &dst, h.Transport) != 0xffff {
-			return false, false
+			return false, 0
 		}
 		select {
 		case w.answer <- answer{h.Src, h.Transport[0], h.Transport[1]}:
 		default: // it has one
 		}
-		return true, h.Transport[0] == echoReply
+		if h.Transport[0] == echoReply {
+			heard = w.addresses
+		}
+		return true, heard
 	}
-	return false, false
+	return false, 0
 }
 
 // asked is what an answer has of the echo request that it is for.

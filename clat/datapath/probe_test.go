@@ -16,7 +16,7 @@ import (
 	"uclat/clat/frame"
 )
 
-var hostToPeer = Probe{Source: host6, Target: peer6, HopLimit: 3}
+var hostToPeer = Probe{Source: host6, Target: peer6, HopLimit: 3, Addresses: ours}
 
 func TestProbe(t *testing.T) {
 	for _, c := range answers {
@@ -163,7 +163,7 @@ func TestProbeRequest(t *testing.T) {
 
 // What the device knows of a super-packet or of a checksum to be finished is not in the packet: such are no answers.
 func TestProbeOffload(t *testing.T) {
-	w := &probe{src: host6.As16(), dst: peer6.As16(), answer: make(chan answer, 1)}
+	w := &probe{src: host6.As16(), dst: peer6.As16(), addresses: 1 << 4, answer: make(chan answer, 1)}
 	reply := from(peer6, host6, []byte{129, 0, 0, 0}, w.echo[:])
 	for _, o := range []frame.Offload{{GSO: frame.SegmentUDP, SegSize: 8}, {GSO: frame.SegmentTCP, SegSize: 8}, {Checksum: frame.ChecksumPartial}} {
 		f := toFrame(reply)
@@ -174,7 +174,7 @@ func TestProbeOffload(t *testing.T) {
 	}
 	f := toFrame(reply)
 	f.Checksum = frame.ChecksumVerified
-	if taken, reply := (&probes{w}).take(f); !taken || !reply {
+	if taken, heard := (&probes{w}).take(f); !taken || heard != 1<<4 {
 		t.Error("not taken with a verified checksum")
 	}
 }
@@ -300,7 +300,7 @@ func TestProbeAllocatesNothing(t *testing.T) {
 
 // FuzzProbe holds what is taken as an answer to what an answer has.
 func FuzzProbe(f *testing.F) {
-	w := &probe{src: host6.As16(), dst: peer6.As16(), echo: [12]byte([]byte("idsqnonce678")), answer: make(chan answer, 1)}
+	w := &probe{src: host6.As16(), dst: peer6.As16(), addresses: 1 << 4, echo: [12]byte([]byte("idsqnonce678")), answer: make(chan answer, 1)}
 	for _, a := range answers {
 		f.Add(a.make(slices.Clone(w.request(3).Bytes())))
 	}
@@ -309,7 +309,7 @@ func FuzzProbe(f *testing.F) {
 			return
 		}
 		in := toFrame(p)
-		taken, reply := (&probes{w}).take(in)
+		taken, heard := (&probes{w}).take(in)
 		if !bytes.Equal(in.Bytes(), p) {
 			t.Fatalf("the packet is not as it came:\ngot  % x\nwant % x", in.Bytes(), p)
 		}
@@ -320,8 +320,8 @@ func FuzzProbe(f *testing.F) {
 			return
 		}
 		a := <-w.answer
-		if reply != (a.typ == 129) || !mayBeICMP(p) {
-			t.Fatalf("reply %v: % x", reply, p)
+		if heard != 0 != (a.typ == 129) || !mayBeICMP(p) {
+			t.Fatalf("heard by %b: % x", heard, p)
 		}
 		if p[0]>>4 != 6 || !bytes.Equal(p[24:40], w.src[:]) || !bytes.Equal(p[8:24], addr(a.from)) {
 			t.Fatalf("from %v: % x", a.from, p)

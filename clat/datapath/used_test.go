@@ -133,7 +133,7 @@ func TestUsedOfAllWorkersAndAcrossSwap(t *testing.T) {
 	process(t, in, toward(1))
 	e.Swap(hosts(t, "100.64.46.7", "100.64.46.6"))
 	process(t, in, toward(0))
-	e.Health()
+	e.Health(ours)
 	if got := e.Used(); got != 1<<4|1<<6|1<<7 {
 		t.Errorf("%08b", got)
 	}

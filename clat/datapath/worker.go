@@ -22,6 +22,7 @@ type Worker struct {
 	take     func(n int) *frame.Frame // scratch.Take
 	counters clat.Counters
 	signs    signs
+	senders  []uint8 // of the IPv6 packets that Process returned last: which of our addresses they are of, as the bits of Used; 0: none
 }
 
 // NewWorker returns a Worker whose counters are part of the engine's.
@@ -62,7 +63,7 @@ func (w *Worker) serve(l Lane) error {
 // send writes what goes each way, and then what is to be said to the senders of IPv6 packets that were too big: an IPv4 packet, or an IPv6
 // one to a host that the packet was sent back for.
 func (w *Worker) send(l Lane, v6, v4 []*frame.Frame) error {
-	replies, err := w.write(l.V6, v6, clat.To6)
+	replies, err := w.write(l.V6, v6, w.senders, clat.To6)
 	if err != nil {
 		return err
 	}
@@ -74,16 +75,16 @@ func (w *Worker) send(l Lane, v6, v4 []*frame.Frame) error {
 			v4 = append(v4, f)
 		}
 	}
-	if _, err = w.write(l.V6, back, clat.To6); err != nil {
+	if _, err = w.write(l.V6, back, nil, clat.To6); err != nil {
 		return err
 	}
-	_, err = w.write(l.V4, v4, clat.To4)
+	_, err = w.write(l.V4, v4, nil, clat.To4)
 	return err
 }
 
-// write sends frames that went d, and counts those that the device refused. It returns what is to be said to the senders of those that were
-// too big, and an error only when the device is gone.
-func (w *Worker) write(p Writer, fs []*frame.Frame, d clat.Direction) (replies []*frame.Frame, _ error) {
+// write sends frames that went d, of senders, as far as these are known, and counts those that the device refused. It returns what is to be said
+// to the senders of those that were too big, and an error only when the device is gone.
+func (w *Worker) write(p Writer, fs []*frame.Frame, senders []uint8, d clat.Direction) (replies []*frame.Frame, _ error) {
 	for len(fs) > 0 {
 		n, err := p.Write(fs)
 		switch {
@@ -92,18 +93,29 @@ func (w *Worker) write(p Writer, fs []*frame.Frame, d clat.Direction) (replies [
 		case errors.Is(err, os.ErrClosed):
 			return replies, fmt.Errorf("writing packets: %w", err)
 		}
+		refused := min(n, len(fs)-1)
 		var tooBig clat.TooBig
 		switch {
 		case d == clat.To6 && errors.As(err, &tooBig):
-			replies = append(replies, w.TooBig(fs[min(n, len(fs)-1)], tooBig.MTU)...)
+			replies = append(replies, w.TooBig(fs[refused], tooBig.MTU)...)
 		case errors.Is(err, clat.ErrNextHop):
 			w.counters.Drops[d][clat.DropNextHop].Add(1)
+			w.signs.refuse(senderOf(senders, refused))
 		default:
 			w.counters.Drops[d][clat.DropWrite].Add(1)
+			w.signs.refuse(senderOf(senders, refused))
 		}
-		fs = fs[min(n+1, len(fs)):]
+		fs, senders = fs[refused+1:], senders[min(refused+1, len(senders)):]
 	}
 	return replies, nil
+}
+
+// senderOf is the ith of senders, where it is known.
+func senderOf(senders []uint8, i int) uint8 {
+	if i >= len(senders) {
+		return 0
+	}
+	return senders[i]
 }
 
 // TooBig is for an IPv6 packet that the way out refused as longer than mtu octets; 0: it did not say. It returns what is to be said to the
@@ -127,7 +139,8 @@ func (w *Worker) Process(in, v6, v4 []*frame.Frame) (int, []*frame.Frame, []*fra
 	w.refill()
 	t, filter, probes := w.e.translator.Load(), w.e.inbound.Load(), w.e.probes.Load()
 	var packets, bytes [clat.NumDirections]uint64
-	heard, towards, used := false, uint64(0), uint32(0)
+	var saw seen
+	w.senders = append(w.senders[:0], make([]uint8, len(v6))...)
 	var from [16]byte // the source of an IPv6 packet that may be ICMP, which translation forgets
 	n := 0
 	for ; n < len(in) && w.scratch.Ready(); n++ {
@@ -137,8 +150,8 @@ func (w *Worker) Process(in, v6, v4 []*frame.Frame) (int, []*frame.Frame, []*fra
 		}
 		f, came := in[n], in[n].Bytes()
 		if d == clat.To4 && mayBeICMP(came) {
-			if taken, reply := probes.take(f); taken {
-				heard = heard || reply
+			if taken, by := probes.take(f); taken {
+				saw.heard |= by
 				continue
 			}
 			from = [16]byte(came[8:])
@@ -147,7 +160,7 @@ func (w *Worker) Process(in, v6, v4 []*frame.Frame) (int, []*frame.Frame, []*fra
 		if filter != nil && d == clat.To6 {
 			opens = inbound.Opens(came)
 		}
-		size, from4 := len(came), use(came, lastOfSource)
+		size, from4, sender := len(came), use(came, lastOfSource), uint8(0)
 		r := t.Translate(f, w.scratch)
 		if r.Verdict == siit.Reassemble {
 			var reason clat.DropReason
@@ -169,11 +182,10 @@ func (w *Worker) Process(in, v6, v4 []*frame.Frame) (int, []*frame.Frame, []*fra
 			packets[d]++
 			bytes[d] += uint64(size)
 			if p := r.Out[0].Bytes(); d == clat.To6 {
-				towards |= destination(p)
-				used |= from4
+				saw.out(from4, p)
+				sender = from4
 			} else {
-				heard = heard || isHeard(p, &from)
-				used |= use(p, lastOfDestination)
+				saw.in(p, &from)
 			}
 		case siit.Reply:
 			w.counters.Replies[d].Add(1)
@@ -186,7 +198,7 @@ func (w *Worker) Process(in, v6, v4 []*frame.Frame) (int, []*frame.Frame, []*fra
 		}
 		for _, f := range r.Out {
 			if f.Version() == 6 {
-				v6 = append(v6, f)
+				v6, w.senders = append(v6, f), append(w.senders, sender)
 			} else {
 				v4 = append(v4, f)
 			}
@@ -198,7 +210,7 @@ func (w *Worker) Process(in, v6, v4 []*frame.Frame) (int, []*frame.Frame, []*fra
 			w.counters.Bytes[d].Add(bytes[d])
 		}
 	}
-	w.signs.add(heard, towards, used)
+	w.signs.add(&saw)
 	return n, v6, v4
 }
 

@@ -19,10 +19,12 @@ func TestCandidates(t *testing.T) {
 		off      = "one-address  off: this network gives one address only: "
 		helps    = "; have the network announce a /64 for autoconfiguration, or route an address to this host and set address.ipv6"
 
+		mac       = "02:00:5e:10:00:01"
 		static    = "addr eth0 2001:db8:1::5/64 permanent\n"
 		dhcp      = "addr eth0 2001:db8:1::5/64\n"
 		dhcp128   = "addr eth0 2001:db8:1::5/128\n"
 		elsewhere = "link eth1\naddr eth1 2001:db8:9::5/64 autoconf\n"
+		second    = "route eth0 ::/0 via fe80::2 metric 2048\n"
 		unknown   = "heard eth0 unknown\n"
 		silent    = "heard eth0 silent\n"
 	)
@@ -57,14 +59,19 @@ func TestCandidates(t *testing.T) {
 		{"in a second", elsewhere + "announced eth0 fe80::1 2001:db8:1::/64 preferred 1s", wkp, "2001:db8:1::/64", starting},
 		{"whatever the host's own address of it is", static + "announced eth0 fe80::1 2001:db8:1::/64 preferred -1s", wkp,
 			"2001:db8:1::/64 deprecated", starting},
-		{"by one of two routers", elsewhere + "route eth0 ::/0 via fe80::2\nannounced eth0 fe80::1 2001:db8:1::/64 preferred -1s\n" +
+		{"by one of two routers", elsewhere + second + "announced eth0 fe80::1 2001:db8:1::/64 preferred -1s\n" +
 			"announced eth0 fe80::2 2001:db8:1::/64 preferred 1h", wkp, "2001:db8:1::/64", starting},
-		{"by one of two, and the host has an address", static + "announced eth0 fe80::8 2001:db8:1::/64\n" +
-			"announced eth0 fe80::9 2001:db8:1::/64 preferred -1s", wkp, "2001:db8:1::/64", starting},
+		{"by one of two, and the host has an address", static + second + "announced eth0 fe80::1 2001:db8:1::/64\n" +
+			"announced eth0 fe80::2 2001:db8:1::/64 preferred -1s", wkp, "2001:db8:1::/64", starting},
 		{"by a router that the host has not accepted", elsewhere + "announced eth0 fe80::66 2001:db8:1::/64", wkp, "", "no-ipv6-address"},
 		{"the accepted one is of another link", elsewhere + "route eth1 ::/0 via fe80::66 metric 9999\nannounced eth0 fe80::66 2001:db8:1::/64", wkp,
-			"", "no-ipv6-address"},
-		{"on another link", static + elsewhere + "announced eth1 fe80::1 2001:db8:9::/64\n" + silent, wkp, "2001:db8:1::/64 by hand", starting},
+			"", starting + "2001:db8:9::/64#0 is free on eth1"},
+		{"by a router that is known by its link-layer address", elsewhere + "neighbour eth0 fe80::1 " + mac + "\nmtu eth0 fe80::9 0 " + mac +
+			"\nannounced eth0 fe80::9 2001:db8:1::/64", wkp, "2001:db8:1::/64", starting + "2001:db8:1::/64#0"},
+		{"another one calls it deprecated", static + "announced eth0 fe80::1 2001:db8:1::/64\nannounced eth0 fe80::66 2001:db8:2::/64\n" +
+			"announced eth0 fe80::66 2001:db8:1::/64 preferred -1s", wkp, "2001:db8:1::/64", starting},
+		{"or is alone to", one + "announced eth0 fe80::66 2001:db8:1::/64 preferred -1s", wkp, "2001:db8:1::/64", starting},
+		{"on another link", static + elsewhere + "route eth1 ::/0 via fe80::1 metric 9999\nannounced eth1 fe80::1 2001:db8:9::/64\n" + silent, wkp, "2001:db8:1::/64 by hand", starting},
 		{"of another length", dhcp128 + "announced eth0 fe80::1 2001:db8:1::/80", wkp, "", off + "eth0 has 2001:db8:1::5/128" + helps},
 		{"a link-local one", dhcp128 + "announced eth0 fe80::1 fe80::/64", wkp, "", off},
 		{"a multicast one", dhcp128 + "announced eth0 fe80::1 ff0e::/64", wkp, "", off},
@@ -75,11 +82,12 @@ func TestCandidates(t *testing.T) {
 		{"also not beside what was set by hand", static + "announced eth0 fe80::1 2001:db8:1::/64 A=0", wkp, "", off + "routers announce "},
 		{"nor where the kernel has chosen before", one + "announced eth0 fe80::1 2001:db8:1::/64 A=0", wkp, "", off + "routers announce "},
 		{"nor without an address of the host", elsewhere + "announced eth0 fe80::1 2001:db8:1::/64 A=0", wkp, "", "no-ipv6-address"},
-		{"one router says that they may", dhcp + "announced eth0 fe80::1 2001:db8:1::/64 A=0\nannounced eth0 fe80::2 2001:db8:1::/64", wkp,
+		{"one router says that they may", dhcp + "announced eth0 fe80::1 2001:db8:1::/64 A=0\n" + second + "announced eth0 fe80::2 2001:db8:1::/64", wkp,
 			"2001:db8:1::/64", starting},
 		{"another prefix is the one to choose in", one + "announced eth0 fe80::1 2001:db8:1::/64 A=0\nannounced eth0 fe80::1 2001:db8:2::/64", wkp,
 			"2001:db8:2::/64", starting + "2001:db8:2::/64#0"},
-		{"said on another link it means nothing here", one + elsewhere + "announced eth1 fe80::1 2001:db8:1::/64 A=0", wkp, "2001:db8:1::/64", starting},
+		{"nobody whom the host has accepted says so", one + "announced eth0 fe80::66 2001:db8:1::/64 A=0", wkp, "2001:db8:1::/64", starting},
+		{"said on another link it means nothing here", one + elsewhere + "route eth1 ::/0 via fe80::1 metric 9999\nannounced eth1 fe80::1 2001:db8:1::/64 A=0", wkp, "2001:db8:1::/64", starting},
 
 		// DHCPv6 gives one address.
 		{"one address without a prefix", dhcp128, wkp, "", off + "eth0 has 2001:db8:1::5/128" + helps},
@@ -134,6 +142,7 @@ func TestCandidates(t *testing.T) {
 // choicesText is the prefixes that may be chosen on eth0, best first.
 func choicesText(in Input) string {
 	l, _ := in.Host.LinkByName("eth0")
+	in.Announced = slices.DeleteFunc(in.Announced, in.isStrange)
 	candidates, _ := in.candidates(l)
 	in.PREF64 = in.on(l)
 	choices, _ := in.choose(l, config.PathPacket, in.Config.Interface.IPv4, in.PREF64[0])

@@ -153,7 +153,7 @@ func TestNetworkDay(t *testing.T) {
 		{after: 54 * time.Minute, what: "two hours, almost", used: "4 6", want: "4 c1 P (6 c0.6 P)"},
 		{after: time.Hour, what: "two hours: whoever talks so long begins anew", used: "4 6", want: "4 c1 P"},
 
-		{after: time.Hour, what: "night: the router reboots, and says that it is none any more", pref64: "-", want: "4 c1"},
+		{after: time.Hour, what: "night: the router reboots, and says that it is none any more", pref64: "-", want: "4 c1 P"},
 		{after: time.Minute, what: "it is back: no address has to be tried", pref64: "P@r1", want: "4 c1 P"},
 		{after: time.Minute, what: "it announces a PREF64 of another length", pref64: "T@r1", want: "4 c1 T"},
 		{after: time.Hour, what: "somebody pulls the cable, and puts it in elsewhere", host: one + first, pref64: "W@r1", trials: "a0 seen", want: "4 a0 W"},

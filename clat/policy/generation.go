@@ -67,17 +67,31 @@ func (in *Input) pool() []netip.Prefix {
 	return all
 }
 
-// standing are the generations in force that go on: those by the same way, whose IPv4 addresses may still be ours.
-func (in *Input) standing(uplink platform.Link, path config.Path) []Generation {
-	was := in.Was
-	if len(was.Generations) == 0 || was.Path != path || was.Uplink.Index != uplink.Index || was.Uplink.Name != uplink.Name {
+// standing are the generations in force that go on: those whose IPv4 addresses may still be ours. On another link or path they have no IPv6
+// addresses yet.
+func (in *Input) standing(uplink platform.Link, path config.Path) (all []Generation) {
+	was, pool := in.Was, in.pool()
+	if was.IPv4 != in.Config.Interface.IPv4 {
 		return nil
 	}
-	pool := in.pool()
-	if !slices.Contains(pool, was.Generations[0].IPv4) {
-		return nil
+	for _, g := range was.Generations {
+		if !slices.Contains(pool, g.IPv4) {
+			continue
+		}
+		if !was.isThrough(uplink, path) {
+			g = Generation{IPv4: g.IPv4, Old: g.Old}
+		}
+		if len(all) == 0 { // also where the one before it has lost its IPv4 addresses
+			g.Old = time.Time{}
+		}
+		all = append(all, g)
 	}
-	return slices.DeleteFunc(slices.Clone(was.Generations), func(g Generation) bool { return !slices.Contains(pool, g.IPv4) })
+	return all
+}
+
+// isThrough says whether the plan goes by a link, and by that path.
+func (p *Plan) isThrough(uplink platform.Link, path config.Path) bool {
+	return p.Path == path && p.Uplink.Index == uplink.Index && p.Uplink.Name == uplink.Name
 }
 
 // turn is what becomes of the generations now.
@@ -104,7 +118,7 @@ func (in *Input) succeed(uplink platform.Link, path config.Path) *turn {
 	}
 	t.best = in.preferred(now.PREF64)
 	source, ok := t.source(now)
-	dead := !in.carries(now.PREF64)
+	dead := t.isDead(now)
 	switch {
 	case !ok: // there is none, or it is gone, or somebody else's, or has to be seen again
 		t.begin(now)
@@ -127,10 +141,12 @@ func (in *Input) succeed(uplink platform.Link, path config.Path) *turn {
 		return t
 	}
 	now = t.all[0]
-	old = t.mend(old)
-	if g, source, found := t.again(old, false); dead && found {
-		t.take(g, source, t.best.Prefix)
+	// An old one that still has its own pair goes on as the current one. What has lost its own as well is no better.
+	whole := slices.DeleteFunc(slices.Clone(old), func(g Generation) bool { return t.isOver(g) || t.isDead(g) })
+	if g, found := t.again(whole, false); dead && found {
+		return in.succeedWith(uplink, path, 1+slices.IndexFunc(old, func(o Generation) bool { return o.IPv4 == g.IPv4 }))
 	}
+	old = t.mend(old)
 	t.improve(now, old)
 	t.keep(now, old)
 	return t
@@ -179,7 +195,7 @@ func (t *turn) begin(g Generation) {
 
 // take makes g the current generation, with a PREF64.
 func (t *turn) take(g Generation, source attempt, p pref64.Prefix) {
-	t.all = []Generation{{IPv4: g.IPv4, IPv6: g.IPv6, PREF64: p, Routers: t.routersOf(t.uplink, p), ND: source.nd}}
+	t.all = []Generation{{IPv4: g.IPv4, IPv6: g.IPv6, PREF64: p, Routers: t.routersFor(t.uplink, p, g.IPv6), ND: source.nd}}
 	t.current = source
 }
 
@@ -222,7 +238,8 @@ func (t *turn) improve(now Generation, old []Generation) {
 // begins when its address is seen to be good.
 func (t *turn) follow(now Generation, old []Generation) bool {
 	better := t.best.Prefix == t.all[0].PREF64 // that is all that another one can be
-	if g, source, ok := t.again(old, better); ok {
+	if g, ok := t.again(old, better); ok {
+		source, _ := t.source(g)
 		t.take(g, source, t.best.Prefix)
 		return true
 	}
@@ -241,18 +258,18 @@ func (t *turn) follow(now Generation, old []Generation) bool {
 }
 
 // again is an old generation that has the best PREF64, and addresses that are better than those of the current one, or at least as good: a pair
-// stands for one generation only.
-func (t *turn) again(old []Generation, better bool) (Generation, attempt, bool) {
+// stands for one generation only. One that waits for better addresses is none yet.
+func (t *turn) again(old []Generation, better bool) (Generation, bool) {
 	for _, g := range old {
 		source, ok := t.source(g)
-		if !ok || source.degraded || g.PREF64 != t.best.Prefix {
+		if !ok || source.degraded || g.Interim || g.PREF64 != t.best.Prefix {
 			continue
 		}
 		if c := t.compare(source.candidate, t.current.candidate); c < 0 || c == 0 && !better {
-			return g, source, true
+			return g, true
 		}
 	}
-	return Generation{}, attempt{}, false
+	return Generation{}, false
 }
 
 // vacant is the first of the pool that no generation has, else that of the oldest one, which ends. Where there is one only, no connection can be
@@ -280,7 +297,7 @@ func (t *turn) mend(old []Generation) (kept []Generation) {
 			continue
 		}
 		source, ok := t.source(g)
-		switch dead := !t.carries(g.PREF64); {
+		switch dead := t.isDead(g); {
 		case ok && (dead || g.Interim):
 			g, source = t.replaced(g, source)
 			g.ND = source.nd
@@ -295,7 +312,7 @@ func (t *turn) mend(old []Generation) (kept []Generation) {
 				g.PREF64 = t.best.Prefix
 			}
 		}
-		g.Routers = t.routersOf(t.uplink, g.PREF64)
+		g.Routers = t.routersFor(t.uplink, g.PREF64, g.IPv6)
 		kept = append(kept, g)
 	}
 	return kept
@@ -376,12 +393,36 @@ func (t *turn) try(a *attempt) {
 	}
 }
 
-// routersOf are those that announced p on a link.
+// isDead says whether nothing comes back by the pair of a generation: its PREF64 is gone, or is of other routers now, which is another network.
+func (t *turn) isDead(g Generation) bool {
+	if !t.carries(g.PREF64) {
+		return true
+	}
+	routers := t.routersOf(t.uplink, g.PREF64)
+	return len(g.Routers) > 0 && len(routers) > 0 && !slices.ContainsFunc(g.Routers, func(a netip.Addr) bool { return slices.Contains(routers, a) })
+}
+
+// routersOf are those that announced p on a link, in order.
 func (in *Input) routersOf(link platform.Link, p pref64.Prefix) (routers []netip.Addr) {
 	for _, k := range in.PREF64 {
 		if k.Source == discovery.RA && k.Link == link.Index && k.Prefix == p && !slices.Contains(routers, k.Router) {
 			routers = append(routers, k.Router)
 		}
+	}
+	slices.SortFunc(routers, netip.Addr.Compare)
+	return routers
+}
+
+// routersFor are those of them by which packets from our IPv6 addresses may go: who announced the prefix of these as well, if any of them did.
+func (in *Input) routersFor(link platform.Link, p pref64.Prefix, ours netip.Prefix) []netip.Addr {
+	routers := in.routersOf(link, p)
+	both := slices.DeleteFunc(slices.Clone(routers), func(a netip.Addr) bool {
+		return !ours.IsValid() || !slices.ContainsFunc(in.Announced, func(x discovery.Announced) bool {
+			return x.Link == link.Index && x.Router == a && x.Prefix.Contains(ours.Addr())
+		})
+	})
+	if len(both) > 0 {
+		return both
 	}
 	return routers
 }
@@ -394,7 +435,7 @@ func (t *turn) holds() (all []Hold) {
 		}
 	}
 	for _, a := range t.waiting {
-		add(Hold{Addrs: a.hold(a.addr), ND: a.nd, PREF64: t.best.Prefix, Routers: t.routersOf(t.uplink, t.best.Prefix)})
+		add(Hold{Addrs: a.hold(a.addr), ND: a.nd, PREF64: t.best.Prefix, Routers: t.routersFor(t.uplink, t.best.Prefix, a.hold(a.addr))})
 	}
 	for _, g := range t.all {
 		if g.IPv6.IsValid() {

@@ -199,14 +199,17 @@ func TestGenerations(t *testing.T) {
 		}},
 
 		{name: "no PREF64 for a while", moments: append(better[:5:5],
-			moment{what: "all are gone: the address stays ours", pref64: "-", want: "6 a0.6"},
-			moment{what: "for long", after: time.Hour, want: "6 a0.6"},
+			moment{what: "all are gone: the addresses stay ours", pref64: "-", want: "6 a0.6 P (4 a0 W)"},
+			moment{what: "for long, but for the old one", after: time.Hour, want: "6 a0.6 P"},
 			moment{what: "one is back, and is used at once", pref64: "P@r1", want: "6 a0.6 P"},
+		)},
+		{name: "all PREF64s change at once: new connections stay where they are", moments: append(better[:5:5],
+			moment{what: "two others", pref64: "Q@r1 R@dns", want: "6 a0.6 Q (4 a0 Q)"},
 		)},
 		{name: "no PREF64, and the address is lost meanwhile", moments: []moment{
 			begin,
-			{what: "gone", pref64: "-", want: "4 a0"},
-			{what: "somebody takes the address", trials: "a0 duplicate", want: "4 -"},
+			{what: "gone", pref64: "-", want: "4 a0 W"},
+			{what: "somebody takes the address", trials: "a0 duplicate", want: "4 - W"},
 			{what: "back", pref64: "W@dns", want: "4 - W try a1"},
 		}},
 	} {
@@ -234,7 +237,7 @@ func TestGenerationsOfAConfiguredAddress(t *testing.T) {
 			{what: "a third", pref64: "Q P@r1 W@dns", want: "7 " + shared + " Q (6 " + shared + " P) (4 " + shared + " W)", after: time.Minute},
 			{what: "the second is the best again", pref64: "P W@dns", want: "6 " + shared + " P (4 " + shared + " W)"},
 			{what: "which is withdrawn: the pair of the old one is what is left", pref64: "W@dns", want: "4 " + shared + " W"},
-			{what: "none is left: the IPv4 address is remembered", pref64: "-", want: "4 -"},
+			{what: "none is left: the IPv4 address is remembered", pref64: "-", want: "4 " + shared + " W"},
 			{what: "and used at once", pref64: "Q@r1", want: "4 " + shared + " Q"},
 		}},
 		{"one address: of two old ones that lose their PREF64 one goes on", "address.ipv6 = '" + shared + "'", []moment{
@@ -247,7 +250,7 @@ func TestGenerationsOfAConfiguredAddress(t *testing.T) {
 			{what: "one", host: one, pref64: "P@r1", want: "4 " + shared + " P"},
 			{what: "another takes its place", pref64: "Q@r1", want: "4 " + shared + " Q"},
 			{what: "remembered, on the IPv4 address in use", pref64: "W Q@r1", want: "6 " + shared + " W (4 " + shared + " Q)"},
-			{what: "none", pref64: "-", want: "6 -"},
+			{what: "none", pref64: "-", want: "6 " + shared + " W (4 " + shared + " Q)"},
 			{what: "one", pref64: "P@r1", want: "6 " + shared + " P"},
 		}},
 		{"a prefix: each has its own", routed, []moment{
@@ -276,60 +279,15 @@ func TestGenerationsOfAConfiguredAddress(t *testing.T) {
 			{what: "it is tried", host: one, pref64: "W@dns", want: "try 2001:db8:1::46"},
 			{what: "it works", trials: "2001:db8:1::46 seen", want: "4 2001:db8:1::46 W"},
 			{what: "by RA", pref64: "P@r1 W@dns", want: "6 2001:db8:1::46 P (4 2001:db8:1::46 W)"},
-			{what: "somebody has it: off, and nothing else is tried", trials: "2001:db8:1::46 duplicate", want: "6 - P"},
-			{what: "he leaves", trials: "2001:db8:1::46 seen", want: "6 2001:db8:1::46 P"},
+			{what: "somebody has it: off, and nothing else is tried", trials: "2001:db8:1::46 duplicate", want: ""},
+			{what: "he leaves", trials: "2001:db8:1::46 seen", want: "4 2001:db8:1::46 P"},
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) { tell(t, tt.config, tt.moments) })
 	}
 }
 
-// A network's router drops what comes from another one's prefix: the source goes with the router that announced the PREF64 (RFC 6724, 5, rule 5.5).
-func TestGenerationsOfTwoRouters(t *testing.T) {
-	const (
-		saysA = "announced eth0 fe80::1 2001:db8:1::/64\n"
-		saysB = "route eth0 ::/0 via fe80::2\nannounced eth0 fe80::2 2001:db8:2::/64\n"
-		two   = one + two + saysA + saysB
-	)
-	tell(t, "", []moment{
-		{what: "the first router has a PREF64, so its prefix is the one", host: two, pref64: "P@r1", want: "try a0"},
-		{what: "it works", trials: "a0 seen", want: "4 a0 P"},
-		{what: "a PREF64 of the second one goes before: it is not used from the prefix of the first, though that works here", pref64: "Q@r2 P@dns",
-			trials: "a0.6 seen", want: "4 a0 P try b0.6"},
-		{what: "unless its own does not work", trials: "b0.6 silent, b1.6 silent", want: "6 a0.6 Q (4 a0 P) try b0.7"},
-		{what: "it does after all", trials: "b0.7 seen", want: "7 b0.7 Q (6 a0.6 Q) (4 a0 P)"},
-	})
-	tell(t, "", []moment{
-		{what: "the second router has a PREF64, so its prefix is the one", host: two, pref64: "Q@r2", want: "try b0"},
-		{what: "it works", trials: "b0 seen", want: "4 b0 Q"},
-		{what: "the first gets one, too: what is in use is held", pref64: "P@r1 Q@r2", want: "4 b0 Q"},
-		{what: "the second withdraws its own: that of the first at once, and from the address that works", pref64: "P@r1", want: "4 b0 P try a0"},
-		{what: "until one of the first one's prefix does", trials: "a0 seen", want: "4 a0 P"},
-		{what: "the second names the PREF64 of the first", pref64: "P@r1 P@r2", want: "4 a0 P"},
-		{what: "and the first does no more: its prefix is not the right one", pref64: "P@r2", want: "4 a0 P try b0.6"},
-		{what: "that of the second is", trials: "b0.6 seen", want: "6 b0.6 P (4 a0 P)"},
-		{what: "the first does again: the old pair is as good as the one in use", pref64: "P@r1 P@r2", want: "6 b0.6 P (4 a0 P)"},
-		{what: "the second is gone, and its prefix with it", host: one + saysA, pref64: "W@dns", want: "4 a0 W (6 - W) try a0.6"},
-		{what: "what is bound to the other lives on by the prefix that is left", trials: "a0.6 seen", want: "4 a0 W (6 a0.6 W)"},
-	})
-}
-
-// Each generation goes by the routers that announced its PREF64.
-func TestGenerationsGoByTheirRouters(t *testing.T) {
-	s := &story{}
-	s.look(t, moment{host: one + "route eth0 ::/0 via fe80::2\n", pref64: "W@r2 W@r1 P@dns", trials: "a0 seen, a0.6 seen", want: "4 a0 W"})
-	if got := s.plan.Try[0].Routers; len(got) != 2 || got[0] != s.plan.Generations[0].Routers[0] {
-		t.Errorf("W goes by %v", got)
-	}
-	p := s.look(t, moment{pref64: "P W@r1", want: "6 a0.6 P (4 a0 W)"})
-	for i, want := range []struct{ routers int }{{0}, {1}} {
-		if h, g := p.Try[i], p.Generations[i]; len(h.Routers) != want.routers || len(g.Routers) != want.routers || h.PREF64 != g.PREF64 || h.Addrs != g.IPv6 {
-			t.Errorf("hold %+v of generation %+v", h, g)
-		}
-	}
-}
-
-// Another link is another network, and another path is another address.
+// Another link is another network, and another path is another address: connections are lost, but not the IPv4 addresses that sockets are bound to.
 func TestGenerationsElsewhere(t *testing.T) {
 	for what, change := range map[string]func(*Plan){
 		"nothing":                        func(*Plan) {},
@@ -342,7 +300,7 @@ func TestGenerationsElsewhere(t *testing.T) {
 			s.look(t, moment{host: one, pref64: "W@dns", trials: "a0 seen, a0.6 seen", want: "4 a0 W"})
 			s.look(t, moment{pref64: "P@r1 W@dns", want: "6 a0.6 P (4 a0 W)"})
 			change(&s.plan)
-			want := "4 a0 P"
+			want := "6 a0.6 P (4 a0 P)"
 			if what == "nothing" {
 				want = "6 a0.6 P (4 a0 W)"
 			}
@@ -362,4 +320,10 @@ func TestGenerationsReload(t *testing.T) {
 	s.look(t, moment{want: "4 2001:db8:c1a7:0:64:402e:400:0 W"})
 	s.config = "address.ipv6 = '2001:db8:c1a7::46'"
 	s.look(t, moment{want: "4 2001:db8:c1a7::46 W"})
+
+	s = &story{}
+	s.look(t, moment{host: one, pref64: "W@dns", trials: "a0 seen, a0.6 seen", want: "4 a0 W"})
+	s.look(t, moment{pref64: "P@r1 W@dns", want: "6 a0.6 P (4 a0 W)"})
+	s.config = "interface.ipv4 = '100.64.46.6'" // which was in use, and for something else
+	s.look(t, moment{want: "6 a0 P"})
 }

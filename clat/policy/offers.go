@@ -116,6 +116,23 @@ func (in *Input) refused(link platform.Link, router netip.Addr, hardware string)
 	return fmt.Sprintf("no IPv6 default route on %s leads to it, but to %s", link.Name, strings.Join(hops, " and ")) + but
 }
 
+// Accepted says whether the host itself has accepted a router, or the configuration trusts its link.
+func Accepted(in Input, link int, router netip.Addr, hardware string) bool {
+	l, ok := in.Host.Link(link)
+	return ok && in.refused(l, router, hardware) == ""
+}
+
+// isStrange says whether a prefix was announced by a router that the host has not accepted.
+func (in *Input) isStrange(x discovery.Announced) bool {
+	hardware := ""
+	for _, r := range in.Routers {
+		if r.Link == x.Link && r.Addr == x.Router {
+			hardware = r.Hardware
+		}
+	}
+	return !Accepted(*in, x.Link, x.Router, hardware)
+}
+
 // defaultRoutes6 are the IPv6 default routes by a link, of whatever table: rules may lead there.
 func (in *Input) defaultRoutes6(link int) (all []platform.Route) {
 	for _, r := range slices.Concat(in.Host.Routes, in.Host.OtherRoutes) {

@@ -37,7 +37,6 @@ func packet(in Input, p Plan) Plan {
 		return packetOn(in, p, t)
 	}
 	p.accept(in, t)
-	p.remember(in.standing(p.Uplink, p.Path), t.best.Prefix)
 	switch {
 	case len(t.waiting) > 0:
 		w := t.waiting[0]
@@ -85,32 +84,6 @@ func packetOn(in Input, p Plan, t *turn) Plan {
 		p.Host.MTU = in.Config.Interface.IPv4MTU
 	}
 	return p
-}
-
-// idle is the plan as long as there is no PREF64: on path packet the address that was in use stays ours, so that it can be used at once when there
-// is one again.
-func idle(in Input, p Plan) Plan {
-	was := in.standing(p.Uplink, p.Path)
-	p.remember(was, pref64.Prefix{})
-	if len(was) == 0 || p.Path != config.PathPacket {
-		return p
-	}
-	t := &turn{Input: &in, uplink: p.Uplink, path: p.Path}
-	source, ok := t.source(was[0])
-	if !ok {
-		return p
-	}
-	p.Generations[0].IPv6, p.Generations[0].ND = was[0].IPv6, source.nd
-	p.Try = []Hold{{Addrs: was[0].IPv6, ND: source.nd}}
-	p.blackhole(in)
-	return p
-}
-
-// remember keeps what new connections are to use what it was while none can be made.
-func (p *Plan) remember(was []Generation, plat pref64.Prefix) {
-	if len(was) > 0 {
-		p.Generations = []Generation{{IPv4: was[0].IPv4, PREF64: plat}}
-	}
 }
 
 // blackhole keeps the kernel quiet about the addresses that are held, where it would not be.
@@ -248,7 +221,7 @@ func (in *Input) candidates(uplink platform.Link) (all []candidate, why []string
 		}
 	}
 	for _, x := range in.Announced {
-		if x.Link == uplink.Index && x.Autonomous && x.Prefix.Bits() == 64 && isGlobal6(x.Prefix.Addr()) && in.isDefaultRouter(uplink, x.Router) {
+		if x.Link == uplink.Index && x.Autonomous && x.Prefix.Bits() == 64 && isGlobal6(x.Prefix.Addr()) {
 			add(candidate{prefix: x.Prefix, deprecated: in.isDeprecated(x)})
 		}
 	}
@@ -282,11 +255,6 @@ func (in *Input) mayBeAnnounced(uplink platform.Link) bool {
 		return a.Link == uplink.Index && a.Prefix.Addr().Is6() && a.Prefix.Addr().IsLinkLocalUnicast()
 	})
 	return linkLocal && in.Heard[uplink.Index] == discovery.Unknown
-}
-
-// isDefaultRouter says whether the host itself has accepted the router on the link.
-func (in *Input) isDefaultRouter(uplink platform.Link, router netip.Addr) bool {
-	return slices.ContainsFunc(in.defaultRoutes6(uplink.Index), func(r platform.Route) bool { return r.Via == router })
 }
 
 // shortPrefix is a prefix of one address as that address.

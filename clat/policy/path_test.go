@@ -34,6 +34,8 @@ func TestPath(t *testing.T) {
 		{"next to an address without a prefix", "address.ipv6 = '2001:db8:9::5'", "addr eth0 2001:db8:9::6/128", config.PathKernel, routed},
 		{"of a link that a route tells of", "address.ipv6 = '2001:db8:9::46'", "addr eth0 2001:db8:9::6/128\nroute eth0 2001:db8:9::/64",
 			config.PathPacket, ofLink},
+		{"of a link that a router tells of", "address.ipv6 = '2001:db8:9::46'", "announced eth0 fe80::1 2001:db8:9::/64", config.PathPacket, ofLink},
+		{"or somebody who is none of the host's", "address.ipv6 = '2001:db8:9::46'", "announced eth0 fe80::66 2001:db8:9::/64", config.PathKernel, routed},
 		{"behind a router", "address.ipv6 = '2001:db8:9::46'", "route eth0 2001:db8:9::/64 via fe80::9", config.PathKernel, routed},
 		{"not for a default route without a router", "address.ipv6 = '2001:db8:9::46'", "route eth0 2000::/3", config.PathKernel, routed},
 		{"clients behind it", "interface.ipv4 = '100.64.0.0/10'\naddress.ipv6 = '2001:db8:c1a7::/64'", "", config.PathKernel, clients},
@@ -75,6 +77,7 @@ func TestUplink(t *testing.T) {
 		halves = "link wg0 l3\naddr wg0 2001:db8:5::2/128 permanent\nroute wg0 ::/1\nroute wg0 8000::/1\n"
 		plat   = "link wg0 l3\naddr wg0 2001:db8:5::2/128 permanent\nroute wg0 64:ff9b::/96 metric 1\n"
 		wlan   = "link wlan0\naddr wlan0 2001:db8:3::5/64 autoconf\nroute wlan0 ::/0 via fe80::3 metric 600\n"
+		toPLAT = "link wlan0\naddr wlan0 2001:db8:3::5/64 autoconf\nroute wlan0 64:ff9b::/96 metric 9999\n"
 		routed = "address.ipv6 = '2001:db8:c1a7::46'\n"
 		first  = "link wg0 l3\nroute wg0 ::/0 metric 50\n" // stands before the others
 	)
@@ -89,7 +92,7 @@ func TestUplink(t *testing.T) {
 		{"of two networks the better metric", "", "", wlan, "wlan0", "wlan0"},
 		{"whatever stands between them", "", first, wlan, "wlan0", "wg0"},
 		{"of two networks and a VPN the better network", "", "", vpn + wlan, "wlan0", "wg0"},
-		{"a network that leads to the PLAT alone", "", "", vpn + "link wlan0\nroute wlan0 64:ff9b::/96 metric 9999\n", "wlan0", "wlan0"},
+		{"a network that leads to the PLAT alone", "", "", vpn + toPLAT, "wlan0", "wlan0"},
 		{"a network without carrier is none", "", "", vpn + "link wlan0 down\nroute wlan0 ::/0 metric 1\n", "eth0", "wg0"},
 		{"a VPN in a table of its own", "", "", "link wg0 l3\nroute wg0 ::/0 elsewhere\n", "eth0", "eth0"},
 		{"nor is our own device", "", "", "link clat0\nroute clat0 64:ff9b::/96\n", "eth0", "eth0"},
@@ -111,7 +114,8 @@ func TestUplinkWithoutNeighbours(t *testing.T) {
 	const wwan = "link lo l3\nlink wwan0 l3\naddr wwan0 2001:db8:7::5/64 autoconf\nroute wwan0 ::/0 metric 700\n"
 	for _, tt := range []struct{ name, config, host, want string }{
 		{"a mobile network", "", "", "wwan0"},
-		{"and a VPN with the better route", "", "link wg0 l3\nroute wg0 ::/0 metric 50", "wg0"},
+		{"and a VPN with the better route", "", "link wg0 l3\naddr wg0 2001:db8:5::2/64 permanent\nroute wg0 ::/0 metric 50", "wg0"},
+		{"which has one address only", "", "link wg0 l3\naddr wg0 2001:db8:5::2/128 permanent\nroute wg0 ::/0 metric 50", "wwan0"},
 		{"the network is named", "uplink = 'wwan0'", "link wg0 l3\nroute wg0 ::/0 metric 50", "wwan0"},
 		{"and a VPN with the worse route", "", "link wg0 l3\nroute wg0 ::/0 metric 701", "wwan0"},
 	} {

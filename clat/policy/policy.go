@@ -2,6 +2,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -80,6 +81,8 @@ type Plan struct {
 	// The pairs of IPv6 addresses and PREF64 in use, the one for new connections first; none for a Router. Where the plan is not on, one that may
 	// be used again.
 	Generations []Generation
+	IPv4        netip.Prefix // that they began with: interface.ipv4
+	Paused      time.Time    // since when the plan is not on, though it was; zero: it is, or was not
 
 	MTU6  int                 // octets, of an IPv6 packet on the uplink, or of what the IPv6 side of a Router takes
 	MTU4  int                 // octets, of an IPv4 packet that the IPv4 side takes
@@ -104,6 +107,16 @@ const maxMTU6 = 65535
 
 // Decide returns the plan.
 func Decide(in Input) Plan {
+	in.Announced = slices.DeleteFunc(slices.Clone(in.Announced), in.isStrange)
+	p := decide(in)
+	p.pause(in)
+	if len(p.Generations) > 0 {
+		p.IPv4 = in.Config.Interface.IPv4
+	}
+	return p
+}
+
+func decide(in Input) Plan {
 	c := in.Config
 	if c.Mode == config.ModeOff {
 		return Plan{Code: "mode-off", Why: "off: the configuration says so (mode = off)"}
@@ -139,8 +152,8 @@ func Decide(in Input) Plan {
 	mtu = min(max(mtu, clat.MinMTU6), maxMTU6)
 	p = Plan{Uplink: uplink, Path: path, PathWhy: because, MTU6: mtu, MTU4: mtu4(c, mtu), Warnings: unusable}
 	if len(in.PREF64) == 0 {
-		p = Plan{Code: "no-pref64", Why: noPREF64(in, uplink), Warnings: unusable, Uplink: uplink, Path: path, PathWhy: because, MTU6: mtu, MTU4: mtu4(c, mtu)}
-		return idle(in, p)
+		p.Code, p.Why = "no-pref64", noPREF64(in, uplink)
+		return p
 	}
 	p.Elsewhere, p.Here = byDirection(in)
 	if path == config.PathPacket {
@@ -206,17 +219,36 @@ func (p *Plan) accept(in Input, t *turn) {
 	for _, k := range in.PREF64 {
 		add(k.Prefix)
 	}
-	i := slices.IndexFunc(in.PREF64, func(k discovery.Known) bool { return k.Prefix == p.PREF64[0] })
-	p.Source, p.Origin = in.PREF64[i].Source, in.PREF64[i].Origin()
+	p.Source, p.Origin = in.origin(p.PREF64[0])
+}
+
+// origin says how p became known and who said so. Of several who say the same it is the one who was named before, so that nothing seems to change.
+func (in *Input) origin(p pref64.Prefix) (discovery.Source, string) {
+	var all []discovery.Known
+	for _, k := range in.PREF64 {
+		if k.Prefix == p && (len(all) == 0 || k.Source == all[0].Source) {
+			all = append(all, k)
+		}
+	}
+	for _, k := range all {
+		if k.Origin() == in.Was.Origin {
+			return k.Source, k.Origin()
+		}
+	}
+	first := slices.MinFunc(all, func(a, b discovery.Known) int {
+		return cmp.Or(a.Router.Compare(b.Router), cmp.Compare(a.Resolver, b.Resolver))
+	})
+	return first.Source, first.Origin()
 }
 
 // byDirection are the IPv4 prefixes that lead to other interfaces than ours, and those that lead to ours, but for what is ours.
 func byDirection(in Input) (elsewhere, here []netip.Prefix) {
+	pool := in.pool()
 	for _, r := range in.Host.Routes4 {
 		switch l, _ := in.Host.Link(r.Link); {
 		case l.Name != in.Config.Interface.Name:
 			elsewhere = append(elsewhere, r.Dst)
-		case r.Dst != in.Config.Interface.IPv4:
+		case r.Dst != in.Config.Interface.IPv4 && !slices.Contains(pool, r.Dst):
 			here = append(here, r.Dst)
 		}
 	}

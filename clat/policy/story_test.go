@@ -19,7 +19,7 @@ import (
 var (
 	prefixNames = map[string]string{"a": "2001:db8:1::/64", "b": "2001:db8:2::/64", "c": "2001:db8:3::/64", "u": "fd00:1::/64"}
 	pref64Names = map[string]string{"P": "2001:db8:64::/96", "Q": "2001:db8:65::/96", "R": "2001:db8:66::/96", "S": "2001:db8:67::/96",
-		"T": "2001:db8:6800::/40", "W": wkp}
+		"T": "2001:db8:6800::/40", "V": "2001:db8::/32", "W": wkp}
 	originNames = map[string]string{"r1": "fe80::1", "r2": "fe80::2", "rogue": "fe80::66", "dns": "2001:db8::53"}
 )
 
@@ -27,7 +27,8 @@ var (
 type moment struct {
 	after   time.Duration // since the last one
 	what    string
-	host    string // lines for seen, beside lan
+	lan     string // in place of lan
+	host    string // lines for seen, beside that
 	pref64  string // "W@dns P@r1"
 	suspect string // "P Q"
 	trials  string // "a0 seen, b0.6 silent no answer": how far they have come; the others are as far as they were
@@ -49,7 +50,7 @@ func (s *story) look(t *testing.T, m moment) Plan {
 	t.Helper()
 	s.at += m.after
 	for _, one := range []struct{ now, then *string }{
-		{&s.now.host, &m.host}, {&s.now.pref64, &m.pref64}, {&s.now.suspect, &m.suspect},
+		{&s.now.lan, &m.lan}, {&s.now.host, &m.host}, {&s.now.pref64, &m.pref64}, {&s.now.suspect, &m.suspect},
 	} {
 		if *one.then != "" {
 			*one.now = strings.TrimPrefix(*one.then, "-")
@@ -101,7 +102,10 @@ func (s *story) input(t *testing.T) Input {
 		}
 		words = append(words, pref64Names[prefix]+origin)
 	}
-	in := seen(t, s.config, lan+s.now.host+"\n"+strings.Join(lines, ""), strings.Join(words, " "))
+	if s.now.lan == "" {
+		s.now.lan = lan
+	}
+	in := seen(t, s.config, s.now.lan+s.now.host+"\n"+strings.Join(lines, ""), strings.Join(words, " "))
 	in.Now, in.Used, in.Was = noon.Add(s.at), s.used, s.plan
 	for name := range strings.FieldsSeq(s.now.suspect) {
 		in.Suspect = append(in.Suspect, pref64.MustParse(pref64Names[name]))

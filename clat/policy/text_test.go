@@ -60,7 +60,7 @@ func snapshot(t *testing.T, text string) (s platform.Snapshot) {
 			mtu := number("mtu", 1500)
 			hardware, _ := option("hardware")
 			s.Links = append(s.Links, platform.Link{Index: len(s.Links) + 1, Name: w[1], MTU: mtu, MTU6: mtu, Up: !is("down"), L2: !is("l3"),
-				Hardware: hardware})
+				Ups: number("ups", 0), Hardware: hardware})
 		case "addr":
 			s.Addrs = append(s.Addrs, platform.Address{Link: link.Index, Prefix: netip.MustParsePrefix(w[2]), Tentative: is("tentative"),
 				Deprecated: is("deprecated"), Permanent: is("permanent"), Autoconf: is("autoconf")})

@@ -42,8 +42,8 @@ func findUplink(in Input) (platform.Link, Plan) {
 }
 
 // Candidates are the links that may come to be the uplink, so that what their networks say of PREF64s matters: those with an IPv6 default route.
-// Where there are such with neighbours, those without are left out, unless the configuration names one: they are VPNs, whose resolvers and routers
-// are not the network's.
+// Where there are such with neighbours, those without are left out, unless the configuration names one: they may be VPNs, whose resolvers and
+// routers are not the network's.
 func Candidates(in Input) (all []platform.Link) {
 	c := in.Config
 	for _, l := range in.Host.Links {
@@ -61,7 +61,7 @@ func Candidates(in Input) (all []platform.Link) {
 type way struct {
 	link  platform.Link
 	route platform.Route
-	plat  bool // the link's network has one
+	plat  bool // the link's network has one, and IPv6 addresses for us
 }
 
 // ways are the links that lead to a PLAT, or may, best first.
@@ -72,7 +72,7 @@ func (in *Input) ways(routes []platform.Route, linksWithNeighboursFirst bool) (a
 		}
 		known := in.on(l)
 		if r, ok := bestRoute(routes, l, known); ok && (linksWithNeighboursFirst || in.Config.Uplink != "" || in.isKernels(routes, r, known)) {
-			all = append(all, way{l, r, len(known) > 0})
+			all = append(all, way{l, r, len(known) > 0 && in.mayHaveAddress(l)})
 		}
 	}
 	slices.SortStableFunc(all, func(a, b way) int {
@@ -85,6 +85,15 @@ func (in *Input) ways(routes []platform.Route, linksWithNeighboursFirst bool) (a
 		return byKernel(a.route, b.route)
 	})
 	return all
+}
+
+// mayHaveAddress says whether an address of ours can be had on the link, as far as is known.
+func (in *Input) mayHaveAddress(l platform.Link) bool {
+	if in.Config.Address.IPv6.IsValid() || in.mayBeAnnounced(l) {
+		return true
+	}
+	candidates, _ := in.candidates(l)
+	return len(candidates) > 0
 }
 
 // byKernel orders routes to the same destination as the kernel chooses: the longest prefix, then the lowest metric.

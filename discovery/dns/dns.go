@@ -37,7 +37,7 @@ type Options struct {
 	Log *slog.Logger
 }
 
-// Finder is a discovery.Finder for RFC 7050. It may be used by several goroutines, but Run runs once at a time.
+// Finder looks for PREF64s as RFC 7050 has it. It may be used by several goroutines, but Run runs once at a time.
 type Finder struct {
 	servers func(ctx context.Context, link Link) ([]netip.AddrPort, error)
 	dial    func(link Link) func(ctx context.Context, network, address string) (net.Conn, error)
@@ -48,8 +48,6 @@ type Finder struct {
 	asked   map[id]time.Time // when the last round of queries began, also of links that went just now
 	running *running         // nil: Run does not run
 }
-
-var _ discovery.Finder = (*Finder)(nil)
 
 // id is what makes a link another one.
 type id struct {
@@ -136,7 +134,8 @@ func (f *Finder) knock(at func(Link) bool) {
 }
 
 // Run asks, reports and asks again in time until ctx ends; then it returns nil. It reports, from one goroutine at a time and not after it
-// has returned, what a resolver of a link offers: its PREF64s with their lifetime, and nothing, once, when it has come to offer none. What
+// has returned, what a resolver of a link offers: its PREF64s with their lifetime, and nothing, once, when it has come to offer none. The
+// first one that offers any is enough, but those that did before are asked again before that ends, so that what is in use holds. What
 // a resolver said that is one of the link's no more is withdrawn when those of now have answered. A resolver that fails to answer changes
 // nothing: what it said holds until its lifetime ends, and it is asked again after 1 second, then 2, 4 and so on to 60.
 func (f *Finder) Run(ctx context.Context, report func(discovery.Observation)) error {

@@ -26,6 +26,7 @@ type rounds struct {
 	report  func(context.Context, discovery.Observation)
 	link    Link // of this round
 	current []netip.AddrPort
+	decided netip.AddrPort               // who offered a PREF64 in the last round; invalid: nobody
 	known   map[netip.AddrPort]*resolver // the current ones, and others that said something that may still hold
 	cut     bool                         // the last round, before it came to its end
 	backoff time.Duration                // to wait after the next failure
@@ -37,6 +38,8 @@ type resolver struct {
 	negative time.Time // it offers nothing, and is not to be asked before
 	silent   bool      // it did not answer the last query
 	reported bool      // prefixes of it were
+	until    time.Time // when what was reported ends
+	refresh  time.Time // when to ask again for what was reported
 	logged   string    // what was last logged of it
 }
 
@@ -53,36 +56,98 @@ func (r *rounds) run(ctx context.Context) {
 		}
 		drain(r.j.changed)
 		began := time.Now()
-		next := time.NewTimer(r.ask(ctx))
-		r.rest(ctx, began, next.C)
-		next.Stop()
+		pause := r.ask(ctx)
+		r.rest(ctx, began, time.Now().Add(pause))
 	}
 }
 
-// rest returns when the next round is due: when the timer says so, or before that because somebody knocks or the resolvers are others.
-func (r *rounds) rest(ctx context.Context, began time.Time, next <-chan time.Time) {
+// rest returns when the next round is due: at that time, or before that because somebody knocks or the resolvers are others. Until then it
+// keeps what resolvers said that had no part in the last round.
+func (r *rounds) rest(ctx context.Context, began, due time.Time) {
 	for {
+		next := r.keep(ctx, due)
+		if !time.Now().Before(due) {
+			return
+		}
+		alarm := time.NewTimer(time.Until(next))
 		select {
 		case <-r.j.knock:
 			r.forgetNegatives()
 		case <-r.j.changed:
 			if !r.cut && !r.haveChanged(ctx) {
+				alarm.Stop()
 				continue
 			}
-		case <-next:
-			return
+		case <-alarm.C:
+			continue
 		case <-ctx.Done():
-			return
 		}
+		alarm.Stop()
 		sleep(ctx, minGap-time.Since(began))
 		return
+	}
+}
+
+// keep asks those again whose prefixes are about to end though they had no part in the last round, because another resolver offered a PREF64
+// before it was their turn: traffic may depend on them (RFC 7050, 3). It returns when there is something to do next, which is due at the
+// latest. After a round in which nobody offered any, all are asked soon enough.
+func (r *rounds) keep(ctx context.Context, due time.Time) (next time.Time) {
+	for ctx.Err() == nil && !r.isWanted() {
+		s, at := r.kept()
+		now := time.Now()
+		switch {
+		case !s.IsValid() || !at.Before(due) || !now.Before(due):
+			return due
+		case now.Before(at):
+			return at
+		}
+		r.refresh(ctx, s)
+	}
+	return due
+}
+
+// kept is the first resolver to be asked again without a round, and when; invalid: none is.
+func (r *rounds) kept() (first netip.AddrPort, at time.Time) {
+	for _, s := range r.current {
+		k := r.known[s]
+		if r.decided.IsValid() && s != r.decided && k.holds() && (!first.IsValid() || k.refresh.Before(at)) {
+			first, at = s, k.refresh
+		}
+	}
+	return first, at
+}
+
+// refresh asks one resolver once.
+func (r *rounds) refresh(ctx context.Context, s netip.AddrPort) {
+	a, k := r.f.try(ctx, r.link, s), r.known[s]
+	k.silent = errors.Is(a.Err, errSilent)
+	switch {
+	case a.Err == nil:
+		r.found(ctx, a)
+	case errors.Is(a.Err, ErrNoDNS64):
+		r.offersNone(ctx, a)
+	case k.silent:
+		k.missed()
+	default:
+		r.cannot(ctx, s, a.Err)
+	}
+}
+
+// holds says whether something still holds that the resolver said.
+func (k *resolver) holds() bool { return k.reported && time.Now().Before(k.until) }
+
+// missed has the resolver asked again after half of the time that is left, if that is not to be later anyway.
+func (k *resolver) missed() {
+	now := time.Now()
+	if again := now.Add(max(k.until.Sub(now)/2, minGap)); k.refresh.Before(again) {
+		k.refresh = again
 	}
 }
 
 // ask goes through the resolvers in order until one offers a PREF64, and returns when to come again. Those that offer none are done
 // with for as long as they said, those that are silent get another try after the others had theirs. A knock ends the round early.
 func (r *rounds) ask(ctx context.Context) time.Duration {
-	r.cut, r.link = false, r.f.link(r.j)
+	r.cut, r.decided, r.link = false, netip.AddrPort{}, r.f.link(r.j)
 	r.f.begin(r.link)
 	servers, err := r.f.resolvers(ctx, r.link)
 	if err != nil {
@@ -104,19 +169,21 @@ func (r *rounds) ask(ctx context.Context) time.Duration {
 			r.known[s].silent = errors.Is(a.Err, errSilent)
 			switch {
 			case a.Err == nil:
+				r.decided = s
 				r.found(ctx, a)
 				r.settle(ctx)
 				return untilRefresh(a.Lifetime)
 			case errors.Is(a.Err, ErrNoDNS64):
 				r.offersNone(ctx, a)
 			case r.known[s].silent:
+				r.known[s].missed()
 				silent = append(silent, s)
 			default:
 				r.cannot(ctx, s, a.Err)
 				failed = true
 			}
 			// Not before the first query: however often somebody knocks, one resolver is asked.
-			if r.cut = len(r.j.knock) > 0 || len(r.j.changed) > 0; r.cut || ctx.Err() != nil {
+			if r.cut = r.isWanted(); r.cut || ctx.Err() != nil {
 				return maxBackoff
 			}
 		}
@@ -164,6 +231,9 @@ func (r *rounds) follow(servers []netip.AddrPort) {
 	}
 }
 
+// isWanted says whether somebody has knocked, or the resolvers may be others.
+func (r *rounds) isWanted() bool { return len(r.j.knock) > 0 || len(r.j.changed) > 0 }
+
 // haveChanged says whether the link has other resolvers than in the last round.
 func (r *rounds) haveChanged(ctx context.Context) bool {
 	servers, err := r.f.resolvers(ctx, r.f.link(r.j))
@@ -172,7 +242,8 @@ func (r *rounds) haveChanged(ctx context.Context) bool {
 
 func (r *rounds) found(ctx context.Context, a Answer) {
 	k := r.known[a.Server]
-	k.negative, k.reported = time.Time{}, true
+	now := time.Now()
+	k.negative, k.reported, k.until, k.refresh = time.Time{}, true, now.Add(a.Lifetime), now.Add(untilRefresh(a.Lifetime))
 	o := a.Observation(r.link)
 	r.report(ctx, o)
 	r.log(k, fmt.Sprint(a.Prefixes), "PREF64 found by DNS", "resolver", o.Resolver, "prefixes", a.Prefixes, "lifetime", a.Lifetime)
@@ -192,6 +263,7 @@ func (r *rounds) offersNone(ctx context.Context, a Answer) {
 func (r *rounds) cannot(ctx context.Context, s netip.AddrPort, err error) {
 	k := r.known[s]
 	k.negative = time.Time{}
+	k.missed()
 	if ctx.Err() == nil {
 		r.log(k, "failed", "cannot ask a resolver for the PREF64", "resolver", origin(r.link, s), "error", err)
 	}

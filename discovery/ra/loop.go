@@ -2,6 +2,7 @@ package ra
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -22,8 +23,9 @@ const maxLimits = 256
 // How long to wait before something is tried again. It grows by a quarter, so that what is ready is noticed soon, at most a quarter later
 // than it could have been.
 const (
-	minBackoff = 250 * time.Millisecond
-	maxBackoff = 8 * time.Second
+	minBackoff      = 250 * time.Millisecond
+	maxOpenBackoff  = 8 * time.Second // without the socket, no link is heard
+	maxRoundBackoff = time.Minute     // one link, which may never be ready: there are some without IPv6
 )
 
 // maxMessage is more than any message has: none is fragmented (RFC 6980).
@@ -73,7 +75,8 @@ func (p *loop) run(ctx context.Context) {
 		case err := <-p.lost:
 			p.shut()
 			p.failed("cannot receive Router Advertisements", "", err)
-			p.reopen = time.Now().Add(p.backoff.next())
+			p.l.setErr(fmt.Errorf("cannot receive Router Advertisements: %w", err))
+			p.reopen = time.Now().Add(p.backoff.next(maxOpenBackoff))
 		case <-ctx.Done():
 		}
 	}
@@ -102,15 +105,15 @@ func (p *loop) reconcile(now time.Time) {
 
 // advance does what is due, and says when there is something to do next.
 func (p *loop) advance(ctx context.Context, now time.Time) (next time.Time) {
-	if p.socket == nil && !now.Before(p.reopen) && !p.open(ctx) {
-		p.reopen = now.Add(p.backoff.next())
+	if p.socket == nil && !now.Before(p.reopen) && !p.open(ctx, now) {
+		p.reopen = now.Add(p.backoff.next(maxOpenBackoff))
+	}
+	if p.socket == nil {
+		return p.reopen // nobody is asked, nor silent: nobody could be heard
 	}
 	next = now.Add(time.Hour)
-	if p.socket == nil {
-		next = p.reopen
-	}
 	for o, r := range p.rounds {
-		if p.socket != nil && r.isDue(now) {
+		if r.isDue(now) {
 			err := p.socket.Solicit(o.link)
 			if err != nil {
 				p.failed("cannot solicit routers", o.link.Name, err)
@@ -140,11 +143,15 @@ func (p *loop) hear(ad discovery.Advertisement) {
 }
 
 // open opens the socket and reads from it.
-func (p *loop) open(ctx context.Context) bool {
+func (p *loop) open(ctx context.Context, now time.Time) bool {
 	s, err := p.l.listen()
+	p.l.setErr(err)
 	if err != nil {
 		p.failed("cannot listen for Router Advertisements", "", err)
 		return false
+	}
+	for _, r := range p.rounds {
+		r.listened(now)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
@@ -227,9 +234,9 @@ func (p *loop) failed(msg, link string, err error) {
 // backoff is the time to wait after the next failure. The zero value is that after the first.
 type backoff time.Duration
 
-func (b *backoff) next() time.Duration {
+func (b *backoff) next(most time.Duration) time.Duration {
 	d := max(time.Duration(*b), minBackoff)
-	*b = backoff(min(d*5/4, maxBackoff))
+	*b = backoff(min(d*5/4, most))
 	return d
 }
 

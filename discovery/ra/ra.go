@@ -48,6 +48,7 @@ type Listener struct {
 
 	mu     sync.Mutex
 	began  bool // SetLinks was called
+	deaf   error
 	wanted map[Link]*order
 }
 
@@ -105,14 +106,31 @@ func (l *Listener) Solicit(link int) {
 // floods it drowns out the routers of that link, which say everything again, but not those of others, nor the program.
 //
 // Where routers of a link were solicited and none has said anything, it reports an advertisement without a Router: 4 seconds after the
-// first of the three solicitations, and 1 second after the last. So it does 4 seconds after it began where it could not solicit at all; it
-// goes on to try. A router that answers later is reported as ever. Its error is that this system is not served (platform.ErrUnsupported).
+// first of the three solicitations, and 1 second after the last. So it does 4 seconds after it began to listen where it could not solicit
+// at all; it goes on to try. While it cannot listen, which Err tells, it reports nothing. A router that answers later is reported as ever.
+// Its error is that this system is not served (platform.ErrUnsupported).
 func (l *Listener) Run(ctx context.Context, report func(discovery.Advertisement)) error {
 	if l.unable != nil {
 		return l.unable
 	}
+	defer l.setErr(nil)
 	newLoop(l, report).run(ctx)
 	return nil
+}
+
+// Err is why no router can be heard now: the socket could not be opened, which takes root or CAP_NET_RAW, or it failed. Run tries again and
+// again. It is nil while Run listens, and while it does not run.
+func (l *Listener) Err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.deaf
+}
+
+// setErr says what Err returns.
+func (l *Listener) setErr(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.deaf = err
 }
 
 // knock wakes the loop. What is in the channel already is enough.

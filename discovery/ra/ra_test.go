@@ -151,7 +151,7 @@ func TestCannotSend(t *testing.T) {
 		w.set(&w.cannotSend, errFake)
 		w.SetLinks([]Link{eth0})
 		w.expect(time.Hour, "4s silence 1")
-		if w.tries < 100 || w.tries > 1000 || w.opened != 1 {
+		if w.tries < 60 || w.tries > 100 || w.opened != 1 {
 			t.Errorf("%d tries to solicit in an hour, by %d sockets", w.tries, w.opened)
 		}
 		w.hear(eth0, header)
@@ -165,17 +165,47 @@ func TestCannotSend(t *testing.T) {
 	})
 }
 
-// Where it cannot listen for a while, silence is reported all the same, and then routers are solicited.
+// While it cannot listen it says so, and not that nobody answers. Then routers are solicited.
 func TestCannotListen(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.set(&w.cannotOpen, errFake)
 		w.SetLinks([]Link{eth0})
-		w.expect(time.Hour, "4s silence 1")
+		w.expect(time.Hour, "")
 		if w.opened < 100 || w.opened > 1000 {
 			t.Errorf("%d tries to open a socket in an hour", w.opened)
 		}
+		if err := w.Err(); !errors.Is(err, errFake) {
+			t.Errorf("Err: %v", err)
+		}
 		w.set(&w.cannotOpen, nil)
-		if got := w.told(time.Hour + maxBackoff); !strings.HasSuffix(got, " rs 1") && !strings.Contains(got, " rs 1; ") {
+		at, what, _ := strings.Cut(w.told(time.Hour+maxOpenBackoff), " ")
+		asked, err := time.ParseDuration(at)
+		if err != nil || !strings.HasPrefix(what, "rs 1") {
+			t.Fatalf("%s %s", at, what)
+		}
+		if err := w.Err(); err != nil {
+			t.Errorf("Err of one that listens: %v", err)
+		}
+		w.told(asked + 8*second)
+		w.expect(2*time.Hour, fmt.Sprintf("%v silence 1", asked+9*second))
+	})
+}
+
+// Who can listen at last but not ask waits for what routers say unasked, as long as for an answer.
+func TestCannotListenNorSend(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.set(&w.cannotSend, errFake)
+		w.SetLinks([]Link{eth0})
+		w.current().failures <- errFake
+		w.set(&w.cannotOpen, errFake)
+		w.expect(10*second, "")
+		w.set(&w.cannotOpen, nil)
+		for w.Err() != nil && time.Since(w.start) < time.Minute {
+			time.Sleep(time.Millisecond)
+		}
+		listens := time.Since(w.start)
+		w.expect(listens+3*second, "")
+		if got := w.told(listens + time.Hour); strings.Count(got, "silence 1") != 1 || strings.Contains(got, ";") {
 			t.Errorf("got %q", got)
 		}
 	})
@@ -199,7 +229,14 @@ func TestSocketFails(t *testing.T) {
 		w.hear(eth0, header)
 		w.expect(10*second, "1s ra 1 30m0s")
 		w.current().failures <- errFake
+		synctest.Wait()
+		if err := w.Err(); !errors.Is(err, errFake) {
+			t.Errorf("Err: %v", err)
+		}
 		w.expect(11*second, "")
+		if err := w.Err(); err != nil {
+			t.Errorf("Err when it listens again: %v", err)
+		}
 		w.hear(eth0, header)
 		w.expect(20*second, "11s ra 1 30m0s")
 		if w.opened != 2 {
@@ -214,7 +251,7 @@ func TestSocketKeepsFailing(t *testing.T) {
 		w.SetLinks([]Link{eth0})
 		for range 20 {
 			w.current().failures <- errFake
-			w.told(time.Since(w.start) + maxBackoff)
+			w.told(time.Since(w.start) + maxOpenBackoff)
 		}
 		if w.opened != 21 {
 			t.Errorf("%d sockets were opened", w.opened)
@@ -223,10 +260,10 @@ func TestSocketKeepsFailing(t *testing.T) {
 		synctest.Wait()
 		w.Solicit(eth0.Index)
 		failed := time.Since(w.start)
-		if got := w.told(failed + maxBackoff/2); got != "" {
+		if got := w.told(failed + maxOpenBackoff/2); got != "" {
 			t.Errorf("got %s", got)
 		}
-		if got := w.told(failed + maxBackoff); !strings.HasSuffix(got, " rs 1") {
+		if got := w.told(failed + maxOpenBackoff); !strings.HasSuffix(got, " rs 1") {
 			t.Errorf("got %s", got)
 		}
 	})
@@ -309,6 +346,21 @@ func TestRunAgain(t *testing.T) {
 			stop()
 		}
 		w.expect(second, "0s rs 1; 0s rs 1; 0s rs 1")
+	})
+}
+
+// Err is of a Run that runs.
+func TestErrAfterRun(t *testing.T) {
+	inBareWorld(t, func(t *testing.T, w *world) {
+		w.set(&w.cannotOpen, errFake)
+		stop := w.run()
+		synctest.Wait()
+		if w.Err() == nil {
+			t.Error("no error of one that cannot listen")
+		}
+		if stop(); w.Err() != nil {
+			t.Errorf("after Run: %v", w.Err())
+		}
 	})
 }
 

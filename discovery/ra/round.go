@@ -68,7 +68,7 @@ func (r *round) isDue(now time.Time) bool {
 // solicited says that one was sent, or could not be.
 func (r *round) solicited(now time.Time, ok bool) {
 	if !ok {
-		r.next = now.Add(r.backoff.next())
+		r.next = now.Add(r.backoff.next(maxRoundBackoff))
 		return
 	}
 	r.sent++
@@ -87,6 +87,13 @@ func (r *round) solicited(now time.Time, ok bool) {
 func (r *round) heard(fromDefaultRouter bool) {
 	r.answered = true
 	r.done = r.done || r.sent > 0 && fromDefaultRouter
+}
+
+// listened says that nobody could be heard until now.
+func (r *round) listened(now time.Time) {
+	if earliest := now.Add(solicitationInterval); !r.silence.IsZero() && r.silence.Before(earliest) {
+		r.silence = earliest
+	}
 }
 
 // isSilent says once that it is time to report that nobody answers, and that nobody does.

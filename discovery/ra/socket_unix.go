@@ -126,9 +126,6 @@ func (s *socket) solicitFrom(link Link, addr netip.Addr) error {
 	return nil
 }
 
-// solicitation is a Router Solicitation without options (RFC 4861, 4.1).
-var solicitation = []byte{133, 7: 0}
-
 func (s *socket) Close() error { return s.conn.Close() }
 
 // isOwn is false where the host's addresses cannot be told.

@@ -243,8 +243,8 @@ func TestPrefixEnds(t *testing.T) {
 	if took := time.Since(began); took > lifetime*time.Second+soon {
 		t.Errorf("it used %s for another %v", addr, took)
 	}
-	if top.has(tunDev) {
-		t.Errorf("%s is there without an address", tunDev)
+	if a := top.source(t); a.IsValid() {
+		t.Errorf("there is a way to IPv4, from %v, without an address", a)
 	}
 	seen := startCapture(t, top.laptop, "eth0", "ip6 src host "+addr.String())
 	top.radvd.say(t, says)

@@ -26,8 +26,8 @@ func TestPacketLifetimeZero(t *testing.T) {
 	none.lifetime = 0
 	top.radvd.say(t, none)
 	p.wait(t, `msg="waiting: no interface has an IPv6 default route`)
-	if top.has(tunDev) {
-		t.Errorf("%s is there without a router", tunDev)
+	if a := top.source(t); a.IsValid() {
+		t.Errorf("there is a way to IPv4, from %v, without a router", a)
 	}
 	top.radvd.say(t, ordinary(lasting(lanPrefix)))
 	top.onAgain(t, p, addr)
@@ -77,7 +77,7 @@ func TestPacketUplinkBounces(t *testing.T) {
 	eventually(t, "the server is reached", func() bool { return top.reachesServer(t) })
 	top.sendsFrom(t, addr)
 	must(t, top.laptop, peers.Find(t, "ip"), "link", "delete", "eth0")
-	eventually(t, "IPv4 goes with the uplink", func() bool { return !top.has(tunDev) })
+	eventually(t, "IPv4 goes with the uplink", func() bool { return !top.source(t).IsValid() })
 	if err := errors.Join(
 		netlab.Connect(top.laptop, "eth0", top.bridge, "laptop0", netlab.LinkOptions{MACA: mac(0x55)}),
 		top.bridge.AddPort("br0", "laptop0"),

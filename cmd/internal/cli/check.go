@@ -53,24 +53,22 @@ func newCheck() *cobra.Command {
 			fmt.Fprintln(out, policy.Decide(policy.Input{Config: c}).Why)
 			return nil
 		}
-		in, plan, err := look(cmd.Context(), c, *stateDir)
+		v, err := look(cmd.Context(), c, *stateDir)
 		if err != nil {
 			return err
 		}
+		plan := v.Plan
 		if plan.Wrong {
 			return errors.New(plan.Why)
 		}
-		note, err := nameTaken(in, plan)
+		note, err := nameTaken(v.Input, plan)
 		if err != nil {
 			return err
 		}
 		if note != "" {
 			fmt.Fprintln(out, "note:", note)
 		}
-		if note := madeLater(in, plan); note != "" {
-			fmt.Fprintln(out, "note:", note)
-		}
-		for _, n := range append(plan.Notes, untried(plan)...) {
+		for _, n := range slices.Concat(plan.Notes, notes(v), unheard(v)) {
 			fmt.Fprintln(out, "note:", n)
 		}
 		for _, w := range plan.Warnings {

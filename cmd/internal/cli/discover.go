@@ -9,10 +9,12 @@ import (
 	"strings"
 	"time"
 
+	"uclat/clat/config"
 	"uclat/clat/policy"
 	"uclat/clat/pref64"
 	"uclat/cmd/internal/survey"
 	"uclat/discovery"
+	"uclat/discovery/dns"
 
 	"github.com/spf13/cobra"
 )
@@ -20,12 +22,14 @@ import (
 // found is what `uclat discover` prints.
 type found struct {
 	Schema        int        `json:"schema"`
-	Use           *offer     `json:"use"`      // what `uclat run` would use; null: nothing
-	Decision      string     `json:"decision"` // what it would do, and why
+	Use           *offer     `json:"use"`      // the best of those that may be used; `uclat run` uses it where it is on. null: none may
+	Decision      string     `json:"decision"` // what `uclat run` would do, and why: whether it would be on, too
 	Prefixes      []offer    `json:"prefixes"` // all that were named, the best of a method first
 	Resolvers     []resolved `json:"resolvers"`
 	Routers       []router   `json:"routers"`
+	RoutersError  string     `json:"routers_error,omitempty"` // why routers cannot be heard; none: they can
 	Disagreements []string   `json:"disagreements"`
+	Notes         []string   `json:"notes"` // on the decision
 }
 
 // offer is a PREF64, as one origin named it.
@@ -35,7 +39,7 @@ type offer struct {
 	Interface string        `json:"interface,omitempty"` // whose network has the NAT64; none: any
 	Router    string        `json:"router,omitempty"`
 	Resolver  string        `json:"resolver,omitempty"`
-	Lifetime  int           `json:"lifetime,omitempty"` // seconds that are left; none: for ever
+	Lifetime  *int          `json:"lifetime,omitempty"` // seconds that are left; none: for ever
 	Trusted   bool          `json:"trusted"`
 	Why       string        `json:"why,omitempty"` // why not
 }
@@ -43,7 +47,8 @@ type offer struct {
 // resolved is what one resolver said.
 type resolved struct {
 	Interface string          `json:"interface"`
-	Resolver  string          `json:"resolver,omitempty"` // none: no resolver is known there
+	Resolver  string          `json:"resolver,omitempty"` // as in an offer; none: no resolver is known there
+	NamedBy   string          `json:"named_by,omitempty"` // who says that it is one of the interface
 	Prefixes  []pref64.Prefix `json:"prefixes"`
 	TTL       int             `json:"ttl,omitempty"` // seconds
 	Error     string          `json:"error,omitempty"`
@@ -63,8 +68,8 @@ func newDiscover() *cobra.Command {
 		Use:   "discover",
 		Short: "Show which PREF64s this network offers, by each method",
 		Long: "discover shows the PREF64s that are configured, that routers announce (RFC 8781)\nand that the resolvers of each uplink tell (RFC 7050), " +
-			"who named them, for how\nlong, where they disagree, and what `uclat run` would use. It solicits routers and\nasks resolvers, and changes nothing. " +
-			"It ends with 1 if nothing would be used.",
+			"who named them, for how\nlong, where they disagree, and what `uclat run` would do. It solicits routers and\nasks resolvers, and changes nothing. " +
+			"It ends with 1 if none could be used,\nand if it cannot hear routers (that takes root) where `uclat run` would go by them.",
 		Args: noArgs,
 	}
 	var asJSON, watch bool
@@ -108,12 +113,28 @@ func newDiscover() *cobra.Command {
 		if err := show(f); err != nil {
 			return err
 		}
-		if f.Use == nil {
-			return fault{errors.New("no PREF64 found: is there a NAT64 in this network? If you know its prefix, set pref64.prefixes")}
-		}
-		return nil
+		return f.verdict(c)
 	}
 	return cmd
+}
+
+// verdict is why the command ends with 1; nil where it does not.
+func (f found) verdict(c *config.Config) error {
+	switch {
+	case f.RoutersError != "" && asksRouters(c):
+		return fault{errors.New("routers cannot be heard, so there may be other PREF64s: " + f.RoutersError)}
+	case f.Use == nil:
+		return fault{errors.New("no PREF64 found: is there a NAT64 in this network? If you know its prefix, set pref64.prefixes")}
+	}
+	return nil
+}
+
+// asksRouters says whether it may depend on routers what PREF64 is used.
+func asksRouters(c *config.Config) bool {
+	return len(c.PREF64.Prefixes) == 0 && slices.ContainsFunc(c.PREF64.Sources, func(s config.Source) bool {
+		_, named := s.RALink()
+		return named || s == config.SourceRA
+	})
 }
 
 // exists refuses an interface that there is not.
@@ -162,7 +183,10 @@ func watchPREF64s(cmd *cobra.Command, o survey.Options, show func(found) error) 
 }
 
 func newFound(v survey.View) found {
-	f := found{Schema: schema, Decision: v.Plan.Why, Prefixes: []offer{}, Resolvers: []resolved{}, Routers: []router{}, Disagreements: []string{}}
+	f := found{
+		Schema: schema, Decision: v.Plan.Why, Prefixes: []offer{}, Resolvers: []resolved{}, Routers: []router{}, RoutersError: deafness(v),
+		Disagreements: append([]string{}, disagreements(v)...), Notes: append([]string{}, notes(v)...),
+	}
 	isUse := false // of the plan; without one, the first that could be used
 	for _, o := range v.Offers {
 		x := offer{
@@ -175,7 +199,8 @@ func newFound(v survey.View) found {
 			x.Router = o.Router.String()
 		}
 		if !o.Until.IsZero() {
-			x.Lifetime = int(o.Until.Sub(v.Input.Now).Seconds())
+			seconds := int(o.Until.Sub(v.Input.Now).Seconds())
+			x.Lifetime = &seconds
 		}
 		f.Prefixes = append(f.Prefixes, x)
 		inUse := len(v.Plan.PREF64) > 0 && v.Plan.PREF64[0] == o.Prefix && v.Plan.Source == o.Source && (o.Link == 0 || o.Link == v.Plan.Uplink.Index)
@@ -188,7 +213,10 @@ func newFound(v survey.View) found {
 			f.Resolvers = append(f.Resolvers, resolved{Interface: a.Link.Name, Prefixes: []pref64.Prefix{}, Error: a.Err.Error()})
 		}
 		for _, x := range a.Answers {
-			r := resolved{Interface: a.Link.Name, Resolver: x.Server.String(), Prefixes: append([]pref64.Prefix{}, x.Prefixes...), TTL: int(x.TTL.Seconds())}
+			r := resolved{
+				Interface: a.Link.Name, Resolver: x.Observation(dns.Link{Index: a.Link.Index, Name: a.Link.Name}).Resolver, NamedBy: a.From,
+				Prefixes: append([]pref64.Prefix{}, x.Prefixes...), TTL: int(x.TTL.Seconds()),
+			}
 			if x.Err != nil {
 				r.Error = x.Err.Error()
 			}
@@ -201,7 +229,6 @@ func newFound(v survey.View) found {
 			Interface: v.Name(r.Link), Router: r.Addr.String(), Advertisements: r.Heard, Trusted: why == "", Why: why,
 		})
 	}
-	f.Disagreements = append(f.Disagreements, disagreements(v)...)
 	return f
 }
 
@@ -229,7 +256,7 @@ func disagreements(v survey.View) (lines []string) {
 func (f found) timeless() found {
 	f.Prefixes, f.Resolvers, f.Routers = slices.Clone(f.Prefixes), slices.Clone(f.Resolvers), slices.Clone(f.Routers)
 	for i := range f.Prefixes {
-		f.Prefixes[i].Lifetime = 0
+		f.Prefixes[i].Lifetime = nil
 	}
 	for i := range f.Resolvers {
 		f.Resolvers[i].TTL = 0
@@ -239,7 +266,7 @@ func (f found) timeless() found {
 	}
 	if f.Use != nil {
 		use := *f.Use
-		use.Lifetime = 0
+		use.Lifetime = nil
 		f.Use = &use
 	}
 	return f
@@ -254,7 +281,7 @@ func (f found) rows() (rows [][2]string) {
 		case o.Trusted:
 			add(o.Prefix.String(), "%s", o.origin())
 		default:
-			add(o.Prefix.String(), "%s: seen, not trusted: %s", o.origin(), o.Why)
+			add(o.Prefix.String(), "%s: seen%s, not trusted: %s", o.origin(), f.times(o), o.Why)
 		}
 	}
 	for _, r := range f.Resolvers {
@@ -262,7 +289,7 @@ func (f found) rows() (rows [][2]string) {
 		case r.Resolver == "":
 			add("resolvers of "+r.Interface, "%s", r.Error)
 		case r.Error != "":
-			add("resolver "+r.Resolver, "%s", r.Error)
+			add("resolver "+r.Resolver+" on "+r.Interface, "%s%s", r.naming(), r.Error)
 		}
 	}
 	for _, r := range f.Routers {
@@ -272,14 +299,44 @@ func (f found) rows() (rows [][2]string) {
 		case r.Trusted:
 			add("router "+r.Router, "on %s announces no PREF64", r.Interface)
 		default:
-			add("router "+r.Router, "on %s announces no PREF64, and would not be trusted: %s", r.Interface, r.Why)
+			add("router "+r.Router, "on %s announces no PREF64, seen%s, and would not be trusted: %s", r.Interface, r.times(), r.Why)
 		}
+	}
+	if f.RoutersError != "" {
+		add("routers", "cannot be heard: %s", f.RoutersError)
 	}
 	for _, line := range f.Disagreements {
 		add("disagreement", "%s", line)
 	}
 	add("uclat run", "%s", f.Decision)
+	for _, note := range f.Notes {
+		add("note", "%s", note)
+	}
 	return rows
+}
+
+// times is how often the router was heard that announces o; empty where it is not known.
+func (f found) times(o offer) string {
+	for _, r := range f.Routers {
+		if r.Router == o.Router && r.Interface == o.Interface {
+			return r.times()
+		}
+	}
+	return ""
+}
+
+func (r router) times() string {
+	if r.Advertisements == 1 {
+		return " once"
+	}
+	return fmt.Sprintf(" %d times", r.Advertisements)
+}
+
+func (r resolved) naming() string {
+	if r.NamedBy == "" {
+		return ""
+	}
+	return "named by " + r.NamedBy + ": "
 }
 
 func (o offer) origin() string {
@@ -290,8 +347,8 @@ func (o offer) origin() string {
 	case discovery.DNS.String():
 		text = fmt.Sprintf("on %s, by RFC 7050 from resolver %s", o.Interface, o.Resolver)
 	}
-	if o.Lifetime > 0 {
-		text += fmt.Sprintf(", for %v", time.Duration(o.Lifetime)*time.Second)
+	if o.Lifetime != nil {
+		text += fmt.Sprintf(", for %v", time.Duration(*o.Lifetime)*time.Second)
 	}
 	return text
 }

@@ -62,6 +62,12 @@ func heard(link int, router string) discovery.Router {
 	return discovery.Router{Link: link, Addr: netip.MustParseAddr(router), Default: true, Heard: 3}
 }
 
+func heardOnce(link int, router string) discovery.Router {
+	r := heard(link, router)
+	r.Heard = 1
+	return r
+}
+
 func TestDiscoverText(t *testing.T) {
 	server := netip.MustParseAddrPort("[2001:db8::53]:53")
 	const kernel = "address.ipv6 = '2001:db8:c1a7::46'\n"
@@ -84,20 +90,20 @@ func TestDiscoverText(t *testing.T) {
   disagreement       on eth0 routers announce 2001:db8:64::/96, and resolvers tell 64:ff9b::/96: what routers say goes first (RFC 9872)
   uclat run          on: IPv4 through eth0, PREF64 2001:db8:64::/96 (from router fe80::1 by RA), as 2001:db8:c1a7::46
 `},
-		{"they agree", viewed(t, kernel, []discovery.Known{byRouter(2, "fe80::1", wkp, time.Hour), byResolver(wkp, time.Minute)},
+		{"they agree", viewed(t, kernel, []discovery.Known{byRouter(2, "fe80::1", wkp, time.Hour), byResolver(wkp, time.Second/2)},
 			[]discovery.Router{heard(2, "fe80::1")}), "ra 64:ff9b::/96", `
   64:ff9b::/96   on eth0, by RA from router fe80::1, for 1h0m0s
-  64:ff9b::/96   on eth0, by RFC 7050 from resolver 2001:db8::53, for 1m0s
+  64:ff9b::/96   on eth0, by RFC 7050 from resolver 2001:db8::53, for 0s
   uclat run      on: IPv4 through eth0, PREF64 64:ff9b::/96 (from router fe80::1 by RA), as 2001:db8:c1a7::46
 `},
 		{"who is not trusted disagrees with nobody", viewed(t, kernel, []discovery.Known{byRouter(2, "fe80::9", nsp, time.Hour),
 			byRouter(7, "fe80::2", nsp, time.Hour), byResolver(wkp, time.Minute)},
-			[]discovery.Router{heard(2, "fe80::1"), heard(2, "fe80::9"), heard(7, "fe80::2"), heard(7, "fe80::3")}), "dns 64:ff9b::/96", `
-  2001:db8:64::/96   on eth0, by RA from router fe80::9, for 1h0m0s: seen, not trusted: no IPv6 default route on eth0 leads to it, but to fe80::1; pref64.sources with "ra:eth0" trusts it all the same
-  2001:db8:64::/96   on docker0, by RA from router fe80::2, for 1h0m0s: seen, not trusted: docker0 has no IPv6 default route; pref64.sources with "ra:docker0" trusts it all the same
+			[]discovery.Router{heard(2, "fe80::1"), heard(2, "fe80::9"), heardOnce(7, "fe80::2"), heard(7, "fe80::3")}), "dns 64:ff9b::/96", `
+  2001:db8:64::/96   on eth0, by RA from router fe80::9, for 1h0m0s: seen 3 times, not trusted: no IPv6 default route on eth0 leads to it, but to fe80::1; pref64.sources with "ra:eth0" trusts it all the same
+  2001:db8:64::/96   on docker0, by RA from router fe80::2, for 1h0m0s: seen once, not trusted: docker0 has no IPv6 default route; pref64.sources with "ra:docker0" trusts it all the same
   64:ff9b::/96       on eth0, by RFC 7050 from resolver 2001:db8::53, for 1m0s
   router fe80::1     on eth0 announces no PREF64
-  router fe80::3     on docker0 announces no PREF64, and would not be trusted: docker0 has no IPv6 default route; pref64.sources with "ra:docker0" trusts it all the same
+  router fe80::3     on docker0 announces no PREF64, seen 3 times, and would not be trusted: docker0 has no IPv6 default route; pref64.sources with "ra:docker0" trusts it all the same
   uclat run          on: IPv4 through eth0, PREF64 64:ff9b::/96 (from resolver 2001:db8::53 by RFC 7050), as 2001:db8:c1a7::46
 `},
 		{"configured", viewed(t, kernel+"pref64.prefixes = ['2001:db8:64::/96']", []discovery.Known{{Prefix: nsp},
@@ -107,13 +113,13 @@ func TestDiscoverText(t *testing.T) {
   uclat run          on: IPv4 through eth0, PREF64 2001:db8:64::/96 (configured), as 2001:db8:c1a7::46
 `},
 		{"nothing, and why", viewed(t, kernel, nil, nil,
-			survey.Asked{Link: eth0, Answers: []dns.Answer{{Server: server, Err: dns.ErrNoDNS64}, {Server: netip.MustParseAddrPort("192.0.2.53:5353"),
+			survey.Asked{Link: eth0, From: "systemd-resolved", Answers: []dns.Answer{{Server: server, Err: dns.ErrNoDNS64}, {Server: netip.MustParseAddrPort("192.0.2.53:5353"),
 				Err: errors.New("no answer")}}},
 			survey.Asked{Link: docker, Err: errors.New("no resolver is known for docker0")}), "", `
-  resolver [2001:db8::53]:53   this resolver does no DNS64
-  resolver 192.0.2.53:5353     no answer
-  resolvers of docker0         no resolver is known for docker0
-  uclat run                    waiting: no PREF64 on eth0: none is configured, and no router announces one (RFC 8781), and no resolver tells one (RFC 7050); ` +
+  resolver 2001:db8::53 on eth0      named by systemd-resolved: this resolver does no DNS64
+  resolver 192.0.2.53:5353 on eth0   named by systemd-resolved: no answer
+  resolvers of docker0               no resolver is known for docker0
+  uclat run                          waiting: no PREF64 on eth0: none is configured, and no router announces one (RFC 8781), and no resolver tells one (RFC 7050); ` +
 			"`uclat discover` shows what they say, pref64.prefixes sets one" + `
 `},
 		{"it could be used, and the CLAT is off", viewed(t, "mode = 'off'", []discovery.Known{byRouter(2, "fe80::1", wkp, time.Hour), byResolver(nsp,
@@ -147,7 +153,8 @@ func TestDiscoverText(t *testing.T) {
 func TestDiscoverJSON(t *testing.T) {
 	v := viewed(t, "address.ipv6 = '2001:db8:c1a7::46'", []discovery.Known{byRouter(7, "fe80::2", nsp, time.Hour), byResolver(wkp, time.Minute)},
 		[]discovery.Router{heard(2, "fe80::1"), heard(7, "fe80::2")},
-		survey.Asked{Link: eth0, Answers: []dns.Answer{{Server: netip.MustParseAddrPort("[2001:db8::53]:53"), Prefixes: []pref64.Prefix{wkp}, TTL: time.Minute}}},
+		survey.Asked{Link: eth0, From: "NetworkManager",
+			Answers: []dns.Answer{{Server: netip.MustParseAddrPort("[2001:db8::53]:53"), Prefixes: []pref64.Prefix{wkp}, TTL: time.Minute}}},
 		survey.Asked{Link: docker, Err: errors.New("no resolver is known")})
 	var b bytes.Buffer
 	if err := printJSON(&b, newFound(v)); err != nil {
@@ -180,7 +187,8 @@ func TestDiscoverJSON(t *testing.T) {
   "resolvers": [
     {
       "interface": "eth0",
-      "resolver": "[2001:db8::53]:53",
+      "resolver": "2001:db8::53",
+      "named_by": "NetworkManager",
       "prefixes": [
         "64:ff9b::/96"
       ],
@@ -207,7 +215,8 @@ func TestDiscoverJSON(t *testing.T) {
       "why": "docker0 has no IPv6 default route; pref64.sources with \"ra:docker0\" trusts it all the same"
     }
   ],
-  "disagreements": []
+  "disagreements": [],
+  "notes": []
 }
 `
 	if diff := cmp.Diff(want, b.String()); diff != "" {
@@ -232,6 +241,10 @@ func (n *network) Snapshot(context.Context, ...netip.Prefix) (platform.Snapshot,
 
 func (n *network) SetLinks([]ra.Link) {}
 
+func (n *network) Solicit(int) {}
+
+func (n *network) Err() error { return nil }
+
 func (n *network) Run(ctx context.Context, report func(discovery.Advertisement)) error {
 	for {
 		select {
@@ -245,7 +258,9 @@ func (n *network) Run(ctx context.Context, report func(discovery.Advertisement))
 
 func (n *network) options() survey.Options {
 	return survey.Options{Config: configOf("address.ipv6 = '2001:db8:c1a7::46'"), Eyes: n, Routers: n, Everything: true, Now: time.Now,
-		Lookup: func(context.Context, dns.Link) ([]dns.Answer, error) { return nil, errors.New("no resolver is known") }}
+		Lookup: func(context.Context, dns.Link) ([]dns.Answer, string, error) {
+			return nil, "", errors.New("no resolver is known")
+		}}
 }
 
 func configOf(toml string) *config.Config {

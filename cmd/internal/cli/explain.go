@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"uclat/cmd/internal/daemon"
 	"uclat/cmd/internal/explain"
@@ -41,17 +42,18 @@ func newExplain() *cobra.Command {
 		if err := daemon.Check(c); err != nil {
 			return err
 		}
-		in, plan, err := look(cmd.Context(), c, *stateDir, netip.PrefixFrom(address, address.BitLen()))
+		v, err := look(cmd.Context(), c, *stateDir, netip.PrefixFrom(address, address.BitLen()))
 		if err != nil {
 			return err
 		}
+		plan := v.Plan
 		switch {
 		case plan.Wrong:
 			return errors.New(plan.Why)
 		case !plan.On:
-			return fault{errors.New(plan.Why)}
+			return fault{errors.New(strings.Join(append([]string{plan.Why}, unheard(v)...), "\n"))}
 		}
-		x, err := explain.Explain(c, plan, in.Host, address)
+		x, err := explain.Explain(c, plan, v.Input.Host, address)
 		if err != nil {
 			return fault{err}
 		}
@@ -60,10 +62,7 @@ func newExplain() *cobra.Command {
 		}
 		fmt.Fprintln(cmd.OutOrStdout(), address)
 		rows := explanation(x)
-		if note := madeLater(in, plan); note != "" {
-			rows = append(rows, [2]string{"note", note})
-		}
-		for _, note := range untried(plan) {
+		for _, note := range append(notes(v), unheard(v)...) {
 			rows = append(rows, [2]string{"note", note})
 		}
 		return printTable(cmd.OutOrStdout(), rows)

@@ -78,7 +78,7 @@ func newRun() *cobra.Command {
 		err = daemon.Run(cmd.Context(), daemon.Options{
 			Config: c, Log: log, Packets: logs.packets, Asked: logs.asked, Host: host, Eyes: eyes,
 			Reload: reload, Reread: read,
-			Resolvers: resolvers(log), Now: clock.Now, Slept: clock.Slept,
+			Resolvers: finder(log, logNamed(log)), Now: clock.Now, Slept: clock.Slept,
 			Obstacles: obstacles,
 			OpenTUN:   func(name string, mtu int) (daemon.TUN, error) { return tundev.Open(name, mtu) },
 			OpenLink: func(on platform.Link) (daemon.Link, error) {

@@ -3,19 +3,19 @@ package daemon
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"reflect"
 	"slices"
-	"strings"
 
 	"uclat/clat/config"
 	"uclat/clat/policy"
+	"uclat/platform"
 )
 
-// apply makes the host and the path as plan wants them, and logs what changed in one line, with what has changed of PREF64s.
-func (d *daemon) apply(ctx context.Context, plan policy.Plan, changes []string) error {
+// apply makes the host and the path as plan wants them, and tells what changed.
+func (d *daemon) apply(ctx context.Context, plan policy.Plan) error {
 	if reflect.DeepEqual(plan, d.plan) && (d.path == nil || d.path.config == d.Config) {
-		if d.path == nil || !plan.On && len(plan.Host.Blackhole) == 0 {
+		d.tell(ctx, plan)
+		if d.path == nil || !plan.On && plan.Host.TUN == "" && len(plan.Host.Blackhole) == 0 {
 			return nil
 		}
 		// What was ours may have been taken away, and forwarding turned on or off by others: Set changes only what differs.
@@ -24,14 +24,17 @@ func (d *daemon) apply(ctx context.Context, plan policy.Plan, changes []string) 
 	was := d.plan
 	d.plan = policy.Plan{}
 	var err error
-	working := plan.On || len(plan.Try) > 0
+	working := plan.On || len(plan.Try) > 0 || plan.Host.TUN != "" && d.path != nil
 	if working && d.path != nil {
 		switch tun := d.path.tun; {
 		case (d.path.kind == config.PathPacket) != (plan.Path == config.PathPacket):
-			was, err = policy.Plan{}, d.down() // of the new device, all is to be said again
+			was, d.told, err = policy.Plan{}, "", d.down() // of the new device, all is to be said again
 		case plan.On && tun != nil && tun.Name() != plan.Host.TUN:
-			was, err = policy.Plan{}, d.withdraw(ctx, policy.Plan{}) // so it is here; what is held on the uplink stays
+			was, d.told, err = policy.Plan{}, "", d.withdraw(ctx, policy.Plan{}) // so it is here; what is held on the uplink stays
 		}
+	}
+	if !plan.On && !d.hasTUN() {
+		plan.Host = platform.HostConfig{Blackhole: plan.Host.Blackhole} // the one that was to stay went with the path of the other kind
 	}
 	switch {
 	case !working:
@@ -43,30 +46,14 @@ func (d *daemon) apply(ctx context.Context, plan policy.Plan, changes []string) 
 		err = errors.Join(err, d.down()) // there is no half
 	}
 	if err != nil {
+		d.told = ""
 		return err
 	}
 	d.plan = plan
-	lines := connections(was, plan)
-	if plan.Why == was.Why && lines != "" {
-		d.log().Info("connections: " + lines)
+	if was.On && !plan.On && !d.hasTUN() {
+		d.told = "" // it was said that it stopped: that it is on again is news
 	}
-	if plan.Why != was.Why {
-		level := slog.LevelInfo
-		if plan.Wrong || plan.Code == "degraded" {
-			level = slog.LevelWarn
-		}
-		attrs := []any{"code", plan.Code}
-		if plan.On && plan.Path != "" {
-			attrs = append(attrs, "path", plan.Path, "because", plan.PathWhy)
-		}
-		if len(changes) > 0 && d.decided {
-			attrs = append(attrs, "change", strings.Join(changes, "; "))
-		}
-		if lines != "" {
-			attrs = append(attrs, "connections", lines)
-		}
-		d.log().Log(ctx, level, plan.Why, attrs...)
-	}
+	d.tell(ctx, plan)
 	for _, w := range plan.Warnings {
 		if !slices.Contains(was.Warnings, w) {
 			d.Log.Warn(w)
@@ -82,6 +69,9 @@ func (d *daemon) apply(ctx context.Context, plan policy.Plan, changes []string) 
 	}
 	return nil
 }
+
+// hasTUN says whether the TUN is there.
+func (d *daemon) hasTUN() bool { return d.path != nil && d.path.tun != nil }
 
 // warnOfFirewalls is for path kernel: what does not go by the kernel, none of them sees.
 func (d *daemon) warnOfFirewalls(ctx context.Context, plan policy.Plan) {

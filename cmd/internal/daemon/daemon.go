@@ -15,7 +15,6 @@ import (
 	"uclat/clat"
 	"uclat/clat/config"
 	"uclat/clat/policy"
-	"uclat/clat/pref64"
 	"uclat/cmd/internal/translation"
 	"uclat/discovery"
 	"uclat/platform"
@@ -177,6 +176,10 @@ type daemon struct {
 	looks    *rate.Limiter
 	plan     policy.Plan // what is in force; the zero value where that is not sure
 	decided  bool        // a plan was in force once: from then on, what fails is tried again
+	told     string      // the plan that was logged last
+	untold   []string    // what changed of PREF64s since
+	quiet    time.Time   // until when neither is told; zero: now
+	carried  policy.Plan // the last that was told and on, whose connections live as long as the TUN; the zero value where that has gone
 	failure  string      // what was last logged of what is tried again
 	touched  bool        // the host has something of ours
 	path     *path
@@ -190,8 +193,8 @@ type daemon struct {
 	listening []listened       // where routers are solicited
 	slept     time.Duration    // of the last look
 
-	suspects map[pref64.Prefix]time.Time // PREF64s through which nothing came back, and when that was seen; under mu
-	used     map[netip.Addr]time.Time    // when our IPv4 addresses were in use
+	suspects map[nat64]time.Time      // through which nothing came back, and when that was seen last; under mu
+	used     map[netip.Addr]time.Time // when our IPv4 addresses were in use
 
 	trials []remembered
 	grudge time.Duration // how long they are remembered while nothing is in use
@@ -263,14 +266,14 @@ func (d *daemon) loop(ctx context.Context) error {
 			sooner(0)
 		case err := <-d.ended:
 			d.Log.Warn("the TUN device failed, making it again", "error", err)
-			d.plan = policy.Plan{}
+			d.plan, d.told = policy.Plan{}, ""
 			if err := d.down(); err != nil {
 				d.complain(err)
 			}
 			sooner(rest)
 		case err := <-d.unlinked:
 			d.Log.Warn("the uplink failed, opening it again", "error", err)
-			d.plan = policy.Plan{}
+			d.plan, d.told = policy.Plan{}, ""
 			d.detach()
 			sooner(rest)
 		case <-alarm.C:

@@ -44,8 +44,10 @@ type journey struct {
 	told    map[string]time.Time // by routers and resolvers, until when: "ra 64:ff9b::/96"
 	heard   map[string]time.Time // when the router and the resolver spoke last
 
-	events int
-	on     int // ticks
+	events   int
+	on       int // ticks
+	off      int // ticks, since it was on
+	lingered int // ticks, in which the TUN was there and IPv4 was not
 }
 
 const tick = 30 * time.Second
@@ -147,12 +149,22 @@ func (j *journey) holds() bool {
 
 // check sees that IPv4 is there when it can be, and that what leaves goes to a PREF64 that holds.
 func (j *journey) check(ticks int) {
-	open := len(j.tuns.names()) > 0
+	on := j.host.routed()
 	can := j.at.router != "" && !j.at.native && j.holds()
-	if open != can {
-		j.t.Fatalf("tick %d in %s: on is %v, should be %v\n%v\n%s", ticks, j.at.name, open, can, j.told, strings.Join(j.forget(), "\n"))
+	if on != can {
+		j.t.Fatalf("tick %d in %s: on is %v, should be %v\n%v\n%s", ticks, j.at.name, on, can, j.told, strings.Join(j.forget(), "\n"))
 	}
-	if !open {
+	open := len(j.tuns.names()) > 0
+	if j.off++; on {
+		j.off = 0
+	}
+	if open && time.Duration(j.off-2)*tick > lingers {
+		j.t.Fatalf("tick %d in %s: the TUN is there, %d ticks after IPv4 was\n%s", ticks, j.at.name, j.off, strings.Join(j.forget(), "\n"))
+	}
+	if open && !on {
+		j.lingered++
+	}
+	if !on {
 		return
 	}
 	j.on++
@@ -205,7 +217,7 @@ func TestDayOfALaptop(t *testing.T) {
 			}
 			looks := r.eyes.looked()
 			t.Logf("%d events, %d looks, %d lines, on for %d of %d ticks", j.events, looks, lines, j.on, ticks)
-			if j.events < 100 || j.on < ticks/5 || j.on > ticks-ticks/5 {
+			if j.events < 100 || j.lingered == 0 || j.on < ticks/5 || j.on > ticks-ticks/5 {
 				t.Error("this was no day")
 			}
 			if looks > 8*j.events || lines > 6*j.events {

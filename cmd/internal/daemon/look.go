@@ -10,7 +10,6 @@ import (
 
 	"uclat/clat/config"
 	"uclat/clat/policy"
-	"uclat/clat/pref64"
 	"uclat/discovery"
 	"uclat/platform"
 )
@@ -48,37 +47,13 @@ func (d *daemon) look(ctx context.Context) (time.Duration, error) {
 			return 0, err
 		}
 	}
-	was, changes := d.plan.Why, d.changes(in)
-	if err := errors.Join(d.apply(ctx, plan, changes), d.closeSpare()); err != nil {
+	d.changes(in)
+	if err := errors.Join(d.apply(ctx, plan), d.closeSpare()); err != nil {
 		return 0, err
-	}
-	if d.decided && plan.Why == was { // else they stand beside that
-		for _, c := range changes {
-			d.Log.Info(c)
-		}
 	}
 	d.decided = true
 	d.noteUse(plan)
 	return d.untilNext(now, plan), nil
-}
-
-// changes are lines about PREF64s that came and went since the last time. What untrusted routers say nobody needs to hear, often.
-func (d *daemon) changes(in policy.Input) (lines []string) {
-	for _, c := range d.set.Changes(in.Now) {
-		on, _ := in.Host.Link(c.Link)
-		line := fmt.Sprintf("PREF64 %v on %s, %s: %v", c.Prefix, on.Name, c.Origin(), c.What)
-		if c.What == discovery.Appeared {
-			line += " for " + c.Until.Sub(in.Now).Round(time.Second).String()
-		}
-		switch o := policy.Judge(in, c.Known); {
-		case c.Source == discovery.Configured:
-		case o.Trusted:
-			lines = append(lines, line)
-		default:
-			d.Log.Debug(line + ", and is not used: " + o.Why)
-		}
-	}
-	return lines
 }
 
 // untilNext is how long nothing changes by itself of what was decided on at now; 0 is for ever.
@@ -86,7 +61,10 @@ func (d *daemon) untilNext(now time.Time, plan policy.Plan) time.Duration {
 	_, set := d.set.Valid(now)
 	_, announced := d.announced.Valid(now)
 	_, routers := d.announced.Routers(now)
-	times := []time.Time{set, announced, routers, d.answersDue(now)}
+	times := []time.Time{set, announced, routers, d.answersDue(now), plan.Ends()}
+	if time.Now().Before(d.quiet) {
+		times = append(times, now.Add(time.Until(d.quiet)))
+	}
 	if plan.Code == "duplicate-address" {
 		times = append(times, now.Add(d.grudge))
 	}
@@ -134,6 +112,9 @@ func (d *daemon) input(c *config.Config, host platform.Snapshot, set *discovery.
 	in.Heard = map[int]discovery.Heard{}
 	for _, l := range in.Host.Links {
 		in.Heard[l.Index] = d.announced.Heard(l.Index)
+		if in.Heard[l.Index] == discovery.Unknown && d.Routers != nil && d.Routers.Err() != nil {
+			in.Heard[l.Index] = discovery.Silent // to us
+		}
 	}
 	if d.Memory != nil {
 		in.Secret = d.Memory.Secret()
@@ -161,37 +142,6 @@ func (d *daemon) usedAt(now time.Time) map[netip.Addr]time.Time {
 	}
 	d.used = used
 	return used
-}
-
-// suspicion is for how long a PREF64 is not used that carried nothing, where there is another.
-const suspicion = 10 * time.Minute
-
-// suspect keeps for the loop what the traffic says of a PREF64. It never blocks.
-func (d *daemon) suspect(p pref64.Prefix, is bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if !is {
-		delete(d.suspects, p)
-	} else if d.suspects == nil {
-		d.suspects = map[pref64.Prefix]time.Time{p: d.Now()}
-	} else {
-		d.suspects[p] = d.Now()
-	}
-	d.changed()
-}
-
-// suspected are the PREF64s that are not to be used.
-func (d *daemon) suspected(now time.Time) (all []pref64.Prefix) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for p, since := range d.suspects {
-		if now.Sub(since) >= suspicion {
-			delete(d.suspects, p)
-			continue
-		}
-		all = append(all, p)
-	}
-	return all
 }
 
 // without is the host when an interface has gone.

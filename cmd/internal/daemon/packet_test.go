@@ -52,6 +52,17 @@ const movedHost = "host: clat0 mtu 1480 [100.64.46.6/32 100.64.46.4/32], route 0
 
 var movedOn = flows(onAs(moved), "those of 100.64.46.4 go on through 64:ff9b::/96; new ones are of 100.64.46.6")
 
+// kept is the host whose default route has gone, and whose IPv4 addresses stay.
+func kept(last ...int) string {
+	text, _, _ := strings.Cut(hostOf(last...), ", route")
+	return text
+}
+
+// lost is what becomes of the connections of an IPv4 address, by its last octet, when the pair that it went by is gone.
+func lost(last int, prefix string) string {
+	return fmt.Sprintf("those of 100.64.46.%d through %s are lost", last, prefix)
+}
+
 // comesUp is what happens when the address is free and answers come back to it.
 func comesUp(a string) []string {
 	return []string{openLink, checking(a), probing(a), openTUN4, packetHost, onAs(a)}

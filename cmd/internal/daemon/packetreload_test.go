@@ -43,11 +43,14 @@ func TestReloadOnPacketPath(t *testing.T) {
 			want: []string{reloaded + `pref64.prefixes"`, flows(strings.Replace(onAs(first), "64:ff9b::/96", "2001:db8:64::/96", 1),
 				"those of 100.64.46.4 through 64:ff9b::/96 are lost")}},
 		{name: "an address of the link that was chosen", to: packetTOML + "\naddress.ipv6 = '2001:db8:1::46'",
-			want: []string{reloaded + `address.ipv6"`, nothing, closeTUN, stopped, checking("2001:db8:1::46"), probing("2001:db8:1::46"), openTUN4,
-				packetHost, onAs("2001:db8:1::46")}},
+			want: []string{reloaded + `address.ipv6"`, kept(4), checking("2001:db8:1::46"), probing("2001:db8:1::46"),
+				packetHost, flows(onAs("2001:db8:1::46"), lost(4, wkp))}},
 		{name: "a prefix that is routed here", to: packetTOML + "\npath = 'packet'\naddress.ipv6 = '2001:db8:c1a7::46'",
-			want: []string{reloaded + `path, address.ipv6"`, nothing, closeTUN, stopped,
-				checking("2001:db8:c1a7::46"), probing("2001:db8:c1a7::46"), openTUN4, packetHost, onAs("2001:db8:c1a7::46")}},
+			want: []string{reloaded + `path, address.ipv6"`, kept(4), checking("2001:db8:c1a7::46"), probing("2001:db8:c1a7::46"),
+				packetHost, flows(onAs("2001:db8:c1a7::46"), lost(4, wkp))}},
+		{name: "interface.ipv4", to: packetTOML + "\ninterface.ipv4 = '192.0.0.2'",
+			want: []string{reloaded + `interface.ipv4"`, strings.ReplaceAll(packetHost, "100.64.46.4", "192.0.0.2"),
+				info("connections: those of 100.64.46.4 are lost; new ones are of 192.0.0.2")}},
 		{name: "an uplink that is not there", to: packetTOML + "\nuplink = 'eth7'",
 			want: []string{refused + `waiting: there is no interface eth7 (uplink)"`}},
 		{name: "path kernel without an address", to: packetTOML + "\npath = 'kernel'",
@@ -71,6 +74,25 @@ func TestReloadOnPacketPath(t *testing.T) {
 					t.Error(err)
 				}
 			})
+		})
+	}
+}
+
+// Other IPv4 addresses begin anew, also where one of them was in use for old connections: what stood for the others is of no use to them.
+func TestReloadIPv4BeginsAnew(t *testing.T) {
+	for ipv4, loss := range map[string]string{
+		"192.0.0.2":   "those of 100.64.46.6 are lost; 100.64.46.4 is no longer an address of this host: it was old; new ones are of 192.0.0.2",
+		"100.64.46.6": lost(6, nsp) + "; 100.64.46.4 is no longer an address of this host: it was old",
+	} {
+		bubble(t, func(t *testing.T) {
+			r := startLearned(t)
+			r.reload("interface.ipv4 = '" + ipv4 + "'")
+			r.after(2 * time.Second)
+			r.expect(reloaded+`interface.ipv4"`, strings.ReplaceAll(packetHost, "100.64.46.4", ipv4), flows(onRAs(nsp, first), loss))
+			if got := r.through(ipv4); got != first+" 2001:db8:64::c000:201" {
+				t.Errorf("%s leaves as %s", ipv4, got)
+			}
+			_ = r.stop()
 		})
 	}
 }

@@ -91,12 +91,19 @@ func (d *daemon) up(ctx context.Context, plan policy.Plan) error {
 		d.path.engine.Swap(t)
 	}
 	d.path.config = d.Config
-	if plan.Path == config.PathPacket {
+	switch {
+	case plan.Path != config.PathPacket:
+	case len(plan.Try) == 0:
+		d.detach()
+	default:
 		if err := d.attach(plan); err != nil {
 			return err
 		}
 	}
-	if !plan.On {
+	switch {
+	case !plan.On && plan.Host.TUN != "":
+		return d.setHost(ctx, plan) // what is bound to our addresses lives on for a while
+	case !plan.On:
 		return d.withdraw(ctx, plan)
 	}
 	if err := d.openPath(plan); err != nil {
@@ -152,7 +159,7 @@ func (d *daemon) openPath(plan policy.Plan) error {
 	p.toTUN.Open(tun)
 	p.reading = p.serve(l, func(err error) { d.ended <- err })
 
-	p.health = &health{engine: p.engine, log: d.Log, report: d.suspect}
+	p.health = &health{engine: p.engine, log: d.Log, suspects: d}
 	p.watch(d.Config, plan)
 	ctx, stop := context.WithCancel(context.Background())
 	p.unwatch = stop
@@ -160,25 +167,22 @@ func (d *daemon) openPath(plan policy.Plan) error {
 	return nil
 }
 
-// watch has the health of the NAT64 in use watched. A Router has none.
+// watch has the health of the NAT64s in use watched. A Router has none, nor has a plan that is not on.
 func (p *path) watch(c *config.Config, plan policy.Plan) {
-	w := &watched{targets: c.Probe.Targets, port: p.tun}
-	if len(plan.PREF64) > 0 {
-		w.pref64 = plan.PREF64[0]
-	}
+	w := newWatched(plan)
+	w.targets, w.port = c.Probe.Targets, p.tun
 	if plan.Path == config.PathPacket {
 		w.port = &p.toLink
 	}
-	w.source = plan.Self6
-	if ours := plan.Ours(); ours.IsSingleIP() {
-		w.source = ours.Addr()
-	}
-	p.health.now.Store(w)
+	p.health.watch(w)
 }
 
 // translator is the one that a plan for c needs. As long as no address is in use, it is that of the one that is tried.
 func translator(c *config.Config, plan policy.Plan) (*siit.Translator, error) {
-	if !plan.On {
+	switch {
+	case !plan.On && len(plan.Try) == 0:
+		plan.Generations, plan.Self6 = []policy.Generation{{IPv4: c.Interface.IPv4, IPv6: discard}}, discard.Addr()
+	case !plan.On:
 		first := plan.Try[0].Addrs
 		plan.Generations, plan.Self6 = []policy.Generation{{IPv4: c.Interface.IPv4, IPv6: first}}, first.Addr()
 	}
@@ -280,6 +284,7 @@ func (d *daemon) closePath() {
 		d.log().Info("stopped translating", p.counters()...)
 	}
 	p.tun, p.reading, p.served = nil, nil, false
+	d.carried = policy.Plan{}
 }
 
 // down puts the host back, then stops the path, whose device goes with it.

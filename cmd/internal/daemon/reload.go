@@ -89,7 +89,7 @@ func (d *daemon) judge(ctx context.Context, c *config.Config) error {
 		return wrong{plan.Why}
 	case plan.Code == "native-ipv4": // mode auto asks for that
 		return nil
-	case len(plan.Try) > 0 || plan.Code == "asking-routers": // another address takes its time
+	case plan.Tries() || plan.Code == policy.AskingRouters: // another address takes its time
 		return nil
 	case plan.Code == "no-pref64" && d.learnsAnew(c): // nobody was asked yet
 		return nil

@@ -20,6 +20,7 @@ import (
 type Routers interface {
 	SetLinks([]ra.Link)
 	Solicit(link int)
+	Err() error // why none can be heard now; nil: they can
 	Run(ctx context.Context, report func(discovery.Advertisement)) error
 }
 
@@ -72,7 +73,7 @@ func (d *daemon) listen(now time.Time, in policy.Input, plan policy.Plan) {
 			continue
 		}
 		links = append(links, link)
-		if candidate && d.asksOn(now, in, x) {
+		if candidate && plan.Code != "native-ipv4" && d.asksOn(now, in, x) {
 			ask = append(ask, dns.Link{Index: l.Index, Name: l.Name, Announced: in.Resolvers(l)})
 		}
 	}
@@ -124,22 +125,18 @@ func (d *daemon) answersDue(now time.Time) (due time.Time) {
 // host slept: anything may have changed. It returns the links whose network was left.
 func (d *daemon) follow(host platform.Snapshot) (left []int) {
 	links := slices.DeleteFunc(slices.Clone(host.Links), func(l platform.Link) bool { return !l.Up })
-	same := func(l, other platform.Link) bool {
-		return l.Index == other.Index && l.Name == other.Name && l.Ups == other.Ups
-	}
-	for _, was := range d.links {
-		if !slices.ContainsFunc(links, func(l platform.Link) bool { return same(l, was) }) {
-			left = append(left, was.Index)
-			d.forget(was.Index)
-			d.announced.Forget(was.Index)
-			d.set.Forget(was.Index)
-			d.listening = slices.DeleteFunc(d.listening, func(l listened) bool { return l.Index == was.Index })
-			if d.Routers != nil {
-				d.Routers.Solicit(was.Index)
-			}
-			if d.Resolvers != nil {
-				d.Resolvers.KnockLink(was.Index)
-			}
+	left = policy.Left(d.links, links)
+	for _, index := range left {
+		d.forget(index)
+		d.forgive(index)
+		d.announced.Forget(index)
+		d.set.Forget(index)
+		d.listening = slices.DeleteFunc(d.listening, func(l listened) bool { return l.Index == index })
+		if d.Routers != nil {
+			d.Routers.Solicit(index)
+		}
+		if d.Resolvers != nil {
+			d.Resolvers.KnockLink(index)
 		}
 	}
 	d.links = links
@@ -174,9 +171,9 @@ func (d *daemon) ask() {
 
 // limit bounds what is known of PREF64s. What is not trusted goes first.
 func (d *daemon) limit(in policy.Input) {
-	offers := policy.Offers(in)
-	d.set.Limit(func(k discovery.Known) bool {
-		return slices.ContainsFunc(offers, func(o policy.Offer) bool { return o.Known == k && o.Trusted })
+	d.set.Limit(func(k discovery.Known) bool { return policy.Judge(in, k).Trusted })
+	d.announced.Limit(func(link int, router netip.Addr, hardware string) bool {
+		return policy.Accepted(in, link, router, hardware)
 	})
 }
 

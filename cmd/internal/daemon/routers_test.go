@@ -75,7 +75,7 @@ func TestAnnouncedPrefix(t *testing.T) {
 		r.expect(only, info("connections: 100.64.46.4 is no longer an address of this host: it was old"))
 		r.after(5 * time.Second)
 		const back = "2001:db8:1:0:a5ab:3703:ab18:bcd1" // of 100.64.46.6, which stays
-		r.expect(nothing, closeTUN, stopped, checking(back), probing(back), openTUN4, only, onAs(back))
+		r.expect(kept(6), checking(back), probing(back), only, flows(onAs(back), lost(6, wkp)))
 		_ = r.stop()
 	})
 }
@@ -122,7 +122,7 @@ func TestWhereRoutersAreHeard(t *testing.T) {
 		r.after(2 * time.Second)
 		r.eyes.change(laptop(byHand), nil)
 		r.after(2 * time.Second)
-		r.expect(append(slices.Clone(goesDown), noUplink, askingRouters)...)
+		r.expect(closeLink, kept(4), noUplink, askingRouters)
 		r.reload("mode = 'off'")
 		if got := r.routers.heardOn(); len(got) > 0 {
 			t.Errorf("off: listens on %q", got)
@@ -176,6 +176,19 @@ func TestManyAdvertisements(t *testing.T) {
 		r.eyes.change(laptop(slaac, func(s *platform.Snapshot) { s.Addrs[0].Deprecated = true }), nil)
 		r.after(5 * time.Second)
 		_ = r.forget()
+		_ = r.stop()
+	})
+}
+
+// While they cannot be heard, nobody waits for what they say: it is as if they said nothing.
+func TestRoutersCannotBeHeard(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r, o := newRig(t, packetTOML, laptop(byHand))
+		r.routers.deaf = errBroken
+		r.run(o)
+		r.after(time.Second)
+		r.expect(slices.Concat(triedTUN, comesUp(first), []string{`level=INFO msg="no router announces a prefix for autoconfiguration on eth0: the ` +
+			`address is one of 2001:db8:1::/64, which an address of this host has that was set by hand"`})...)
 		_ = r.stop()
 	})
 }

@@ -20,6 +20,7 @@ type fakeRouters struct {
 	asked  []int // links on which they were solicited anew
 	report func(discovery.Advertisement)
 	failed chan error
+	deaf   error // why they cannot be heard
 }
 
 func (f *fakeRouters) Solicit(link int) {
@@ -41,6 +42,12 @@ func (f *fakeRouters) SetLinks(links []ra.Link) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.links = links
+}
+
+func (f *fakeRouters) Err() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.deaf
 }
 
 func (f *fakeRouters) Run(ctx context.Context, report func(discovery.Advertisement)) error {

@@ -24,11 +24,11 @@ func TestDuplicateAddress(t *testing.T) {
 		r.after(24 * time.Hour)
 		r.expect()
 		r.eyes.change(laptop(slaac, down), nil)
-		r.after(time.Second)
-		r.expect(append(slices.Clone(goesDown), noUplink)...)
+		r.after(2 * time.Second)
+		r.expect(closeLink, kept(4), noUplink)
 		r.eyes.change(laptop(slaac), nil)
 		r.after(3 * time.Second)
-		r.expect(comesUp(first)...)
+		r.expect(openLink, checking(first), probing(first), packetHost, flows(onAs(first), lost(4, wkp)))
 		_ = r.stop()
 	})
 }
@@ -118,7 +118,7 @@ func TestConflict(t *testing.T) {
 			r.after(time.Second)
 		}
 		r.after(time.Second)
-		r.expect(taken(first), nothing, closeTUN, stopped, checking(second), probing(second), openTUN4, packetHost, onAs(second))
+		r.expect(taken(first), kept(4), checking(second), probing(second), packetHost, flows(onAs(second), lost(4, wkp)))
 		_ = r.stop()
 	})
 }
@@ -207,8 +207,10 @@ func TestPrefixGoes(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := startPacket(t, packetTOML, laptop(slaac))
 		r.eyes.change(laptop(slaac, func(s *platform.Snapshot) { s.Addrs = nil }), nil)
-		r.after(time.Second)
-		r.expect(append(slices.Clone(goesDown), `level=INFO msg="waiting: no interface has a global IPv6 address yet" code=no-ipv6-address`)...)
+		r.after(2 * time.Second)
+		r.expect(closeLink, kept(4), noAddress)
+		r.after(lingers)
+		r.expect(nothing, closeTUN, stopped)
 		_ = r.stop()
 	})
 }

@@ -26,9 +26,12 @@ type Options struct {
 	}
 	Routers interface {
 		SetLinks([]ra.Link)
+		Solicit(link int)
 		Run(ctx context.Context, report func(discovery.Advertisement)) error
+		Err() error
 	}
-	Lookup func(ctx context.Context, link dns.Link) ([]dns.Answer, error)
+	// Lookup asks the resolvers of a link once. From is who named them, for people; it may be empty.
+	Lookup func(ctx context.Context, link dns.Link) (answers []dns.Answer, from string, err error)
 	Now    func() time.Time
 
 	// Everything has routers solicited on all links, and resolvers asked though routers have told a PREF64; else only what the daemon needs is asked.
@@ -43,20 +46,23 @@ type View struct {
 	Offers []policy.Offer
 	Plan   policy.Plan
 	Asked  []Asked // in the order of the links
+	Deaf   error   // why routers cannot be heard, which it takes root for; nil: they can, or nobody needs to know what they say
 }
 
 // Asked is what the resolvers of a link said.
 type Asked struct {
 	Link    platform.Link
 	Answers []dns.Answer
-	Err     error // why none was asked
+	From    string // who named the resolvers, for people; may be empty
+	Err     error  // why none was asked
 }
 
 const (
-	headStart = time.Second      // that routers have before resolvers are asked (RFC 9872, 3)
-	enough    = 2 * time.Second  // in which routers that nobody waits for have answered
-	longest   = 15 * time.Second // for all of it
-	again     = 30 * time.Second // until resolvers are asked once more that gave no lifetime
+	headStart     = time.Second      // that routers have before resolvers are asked (RFC 9872, 3)
+	enough        = 2 * time.Second  // in which routers that nobody waits for have answered
+	longest       = 15 * time.Second // for all of it
+	again         = 30 * time.Second // until resolvers are asked once more that gave no lifetime
+	refreshBefore = 10 * time.Second // the end of a lifetime (RFC 7050, 3)
 )
 
 // Once looks until all is known that the daemon would wait for, at most 15 seconds.
@@ -88,7 +94,10 @@ type look struct {
 	announced discovery.Announcements
 	set       discovery.Set
 	began     time.Time
+	links     []platform.Link   // when the host was last looked at
+	since     map[int]time.Time // when it was first seen in the network that it is in, by the link
 	asked     map[int]*asking
+	flying    int // questions whose answers are to come by answered
 	answered  chan answered
 }
 
@@ -101,8 +110,9 @@ type asking struct {
 }
 
 type answered struct {
-	link    int
+	to      *asking
 	answers []dns.Answer
+	from    string
 	err     error
 }
 
@@ -110,7 +120,7 @@ type answered struct {
 func run(ctx context.Context, o Options, step func(v View, complete bool) bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	l := &look{Options: o, began: o.Now(), asked: map[int]*asking{}, answered: make(chan answered)}
+	l := &look{Options: o, began: o.Now(), since: map[int]time.Time{}, asked: map[int]*asking{}, answered: make(chan answered)}
 	prefixes := discovery.Observation{Source: discovery.Configured}
 	for _, p := range o.Config.PREF64.Prefixes {
 		prefixes.Prefixes = append(prefixes.Prefixes, discovery.Offer{Prefix: p})
@@ -128,10 +138,8 @@ func run(ctx context.Context, o Options, step func(v View, complete bool) bool) 
 	}()
 	defer func() {
 		cancel()
-		for _, a := range l.asked {
-			if a.under {
-				<-l.answered
-			}
+		for range l.flying {
+			<-l.answered
 		}
 		<-ended
 	}()
@@ -145,27 +153,53 @@ func run(ctx context.Context, o Options, step func(v View, complete bool) bool) 
 		}
 		select {
 		case a := <-said:
-			if l.Interface == "" || l.isNamed(view.Input.Host, a.Link) {
-				l.announced.Observe(o.Now(), a)
-				if x, ok := a.Observation(); ok {
-					l.set.Observe(o.Now(), x)
-				}
-			}
+			err = l.hear(ctx, a)
 		case a := <-l.answered:
+			l.flying--
 			l.take(a)
 		case err := <-ended:
 			ended <- err // for the end
 			return err
 		case <-time.After(l.wait()):
 		case <-ctx.Done():
-			return nil
+		}
+		if err != nil && ctx.Err() == nil {
+			return err
 		}
 	}
 }
 
-func (l *look) isNamed(host platform.Snapshot, index int) bool {
-	link, ok := host.Link(index)
-	return ok && link.Name == l.Interface
+// host looks at it, and forgets what was said of networks that it has left.
+func (l *look) host(ctx context.Context, interest ...netip.Prefix) (platform.Snapshot, error) {
+	host, err := l.Eyes.Snapshot(ctx, interest...)
+	if err != nil {
+		return host, err
+	}
+	for _, index := range policy.Left(l.links, host.Links) {
+		l.announced.Forget(index)
+		l.set.Forget(index)
+		delete(l.asked, index)
+		delete(l.since, index)
+		l.Routers.Solicit(index)
+	}
+	l.links = host.Links
+	return host, nil
+}
+
+// hear takes in what a router said. It said that in the network that the host is in now, so what is of another one goes first.
+func (l *look) hear(ctx context.Context, ad discovery.Advertisement) error {
+	host, err := l.host(ctx)
+	if err != nil {
+		return err
+	}
+	if link, ok := host.Link(ad.Link); !ok || l.Interface != "" && link.Name != l.Interface {
+		return nil
+	}
+	l.announced.Observe(l.Now(), ad)
+	if x, ok := ad.Observation(); ok {
+		l.set.Observe(l.Now(), x)
+	}
+	return nil
 }
 
 // view looks at the host, asks who is to be asked, and says whether everybody has answered.
@@ -173,9 +207,10 @@ func (l *look) view(ctx context.Context) (v View, complete bool, err error) {
 	now := l.Now()
 	in := policy.Input{Config: l.Config, Now: now, Secret: l.Secret}
 	in.PREF64, _ = l.set.Valid(now)
-	if in.Host, err = l.Eyes.Snapshot(ctx, append(policy.Interests(in), l.Interest...)...); err != nil {
+	if in.Host, err = l.host(ctx, append(policy.Interests(in), l.Interest...)...); err != nil {
 		return v, false, err
 	}
+	in.PREF64, _ = l.set.Valid(now)
 	in.Announced, _ = l.announced.Valid(now)
 	in.Routers, _ = l.announced.Routers(now)
 	in.Heard = map[int]discovery.Heard{}
@@ -183,13 +218,22 @@ func (l *look) view(ctx context.Context) (v View, complete bool, err error) {
 		in.Heard[link.Index] = l.announced.Heard(link.Index)
 	}
 	v.Input, v.Offers, v.Plan = in, policy.Offers(in), decide(in)
-	complete = l.solicit(ctx, v)
+	l.limit(v)
+	complete, v.Deaf = l.solicit(ctx, v)
 	for _, link := range in.Host.Links {
 		if a := l.asked[link.Index]; a != nil && a.done {
 			v.Asked = append(v.Asked, a.Asked)
 		}
 	}
 	return v, complete, nil
+}
+
+// limit bounds what is known, so that there is room for more. What is not trusted goes first.
+func (l *look) limit(v View) {
+	l.set.Limit(func(k discovery.Known) bool { return policy.Judge(v.Input, k).Trusted })
+	l.announced.Limit(func(link int, router netip.Addr, hardware string) bool {
+		return policy.Accepted(v.Input, link, router, hardware)
+	})
 }
 
 // decide is what the daemon would decide if nobody else has the addresses that it makes and answers come back to them: that takes packets, and
@@ -205,16 +249,21 @@ func decide(in policy.Input) policy.Plan {
 	return policy.Decide(in)
 }
 
-// solicit has routers solicited and resolvers asked, as far as they were not, and says whether all have answered.
-func (l *look) solicit(ctx context.Context, v View) (complete bool) {
+// solicit has routers solicited and resolvers asked, as far as they were not, and says whether all have answered that can be heard, and why
+// routers cannot, where they were to be.
+func (l *look) solicit(ctx context.Context, v View) (complete bool, deaf error) {
 	c, host, now := l.Config, v.Input.Host, l.Now()
 	pinned := c.Router() || len(c.PREF64.Prefixes) > 0
+	unheard := l.Routers.Err()
 	var links []ra.Link
 	complete = true
 	candidates := policy.Candidates(v.Input)
 	for _, link := range host.Links {
 		if !link.Up || link.Loopback || link.Name == c.Interface.Name || l.Interface != "" && link.Name != l.Interface {
 			continue
+		}
+		if l.since[link.Index].IsZero() {
+			l.since[link.Index] = now
 		}
 		candidate := slices.Contains(candidates, link)
 		named := slices.Contains(c.PREF64.Sources, config.RAFrom(link.Name))
@@ -225,12 +274,12 @@ func (l *look) solicit(ctx context.Context, v View) (complete bool) {
 		if !candidate && !named || !needed && !l.Everything {
 			continue
 		}
-		heard := v.Input.Heard[link.Index] != discovery.Unknown
+		heard := v.Input.Heard[link.Index] != discovery.Unknown || unheard != nil
 		told := slices.ContainsFunc(v.Offers, func(o policy.Offer) bool {
 			return o.Source == discovery.RA && o.Link == link.Index && o.Trusted
 		})
 		if asks := slices.Contains(c.PREF64.Sources, config.SourceDNS) && candidate && (l.Everything || !pinned && !told); asks {
-			if heard || now.Sub(l.began) >= headStart {
+			if heard || now.Sub(l.since[link.Index]) >= headStart {
 				l.ask(ctx, link, v.Input)
 			}
 			complete = complete && l.asked[link.Index] != nil && l.asked[link.Index].done
@@ -238,7 +287,10 @@ func (l *look) solicit(ctx context.Context, v View) (complete bool) {
 		complete = complete && heard
 	}
 	l.Routers.SetLinks(links)
-	return complete && (!l.Everything || len(links) == 0 || now.Sub(l.began) >= enough)
+	if len(links) == 0 {
+		return complete, nil
+	}
+	return complete && (!l.Everything || unheard != nil || now.Sub(l.began) >= enough), unheard
 }
 
 // ask asks the resolvers of a link, where that is due.
@@ -252,23 +304,44 @@ func (l *look) ask(ctx context.Context, link platform.Link, in policy.Input) {
 		return
 	}
 	a.under = true
+	l.flying++
 	to := dns.Link{Index: link.Index, Name: link.Name, Announced: in.Resolvers(link)}
 	go func() {
-		answers, err := l.Lookup(ctx, to)
-		l.answered <- answered{link.Index, answers, err}
+		answers, from, err := l.Lookup(ctx, to)
+		l.answered <- answered{a, answers, from, err}
 	}()
 }
 
-// take takes in what resolvers said.
+// take takes in what resolvers said, unless that is of a network that the host has left meanwhile.
 func (l *look) take(x answered) {
-	now, a := l.Now(), l.asked[x.link]
-	a.Answers, a.Err, a.under, a.done, a.next = x.answers, x.err, false, true, now.Add(again)
+	now, a := l.Now(), x.to
+	if l.asked[a.Link.Index] != a {
+		return
+	}
+	a.Answers, a.From, a.Err, a.under, a.done, a.next = x.answers, x.from, x.err, false, true, now.Add(untilNext(x.answers))
 	for _, answer := range x.answers {
 		if answer.Err == nil || errors.Is(answer.Err, dns.ErrNoDNS64) { // else what it said before holds
 			l.set.Observe(now, answer.Observation(dns.Link{Index: a.Link.Index, Name: a.Link.Name}))
-			a.next = now.Add(max(again, answer.Lifetime-again))
 		}
 	}
+}
+
+// untilNext is how long to wait before those are asked again who gave these answers: all of them, where one of them is to be asked.
+func untilNext(answers []dns.Answer) time.Duration {
+	next := again
+	for i, answer := range answers {
+		wait := again
+		switch {
+		case answer.Err == nil:
+			wait = max(answer.Lifetime-refreshBefore, time.Second)
+		case errors.Is(answer.Err, dns.ErrNoDNS64):
+			wait = max(answer.Lifetime, again)
+		}
+		if i == 0 || wait < next {
+			next = wait
+		}
+	}
+	return next
 }
 
 // wait is how long nothing is due.

@@ -34,11 +34,13 @@ type world struct {
 	mu      sync.Mutex
 	host    platform.Snapshot
 	err     error // of looking at the host
-	deaf    error // of listening to routers
+	ends    error // of listening to routers
+	deaf    error // why they cannot be heard
 	says    []saying
 	answer  func(ctx context.Context, link dns.Link) ([]dns.Answer, error)
 	report  func(discovery.Advertisement)
 	heardOn []string // the links where routers are solicited
+	anew    []int    // the links where they were once more
 	asked   []string // whose resolvers were: "eth0 2001:db8::53 at 1s"
 	began   time.Time
 }
@@ -75,12 +77,20 @@ func (w *world) SetLinks(links []ra.Link) {
 	}
 }
 
+func (w *world) Solicit(link int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.anew = append(w.anew, link)
+}
+
+func (w *world) Err() error { return w.deaf }
+
 func (w *world) Run(ctx context.Context, report func(discovery.Advertisement)) error {
 	w.mu.Lock()
 	w.report = report
 	w.mu.Unlock()
-	if w.deaf != nil {
-		return w.deaf
+	if w.ends != nil {
+		return w.ends
 	}
 	for _, s := range w.says {
 		select {
@@ -94,7 +104,7 @@ func (w *world) Run(ctx context.Context, report func(discovery.Advertisement)) e
 	return nil
 }
 
-func (w *world) lookup(ctx context.Context, link dns.Link) ([]dns.Answer, error) {
+func (w *world) lookup(ctx context.Context, link dns.Link) (answers []dns.Answer, from string, err error) {
 	w.mu.Lock()
 	line := link.Name
 	for _, a := range link.Announced {
@@ -103,7 +113,8 @@ func (w *world) lookup(ctx context.Context, link dns.Link) ([]dns.Answer, error)
 	w.asked = append(w.asked, fmt.Sprintf("%s at %v", line, time.Since(w.began)))
 	answer := w.answer
 	w.mu.Unlock()
-	return answer(ctx, link)
+	answers, err = answer(ctx, link)
+	return answers, "whom you know", err
 }
 
 // set changes what there is.

@@ -1,6 +1,7 @@
 package uplink
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -25,6 +26,10 @@ type hop struct {
 	hardware net.HardwareAddr // nil: not known
 	onLink   bool
 	failure  string // what was last logged
+
+	// away are those of Routers that did not answer, until they are known to be reachable: one that is asked again is unresolved for a moment,
+	// and would seem to be better than one that has just failed, in turn.
+	away map[netip.Addr]bool
 }
 
 // pace says when the next hops are looked at.
@@ -81,28 +86,40 @@ func (s *station) follow(now time.Time) {
 
 // look asks the kernel for the next hop of one holding. Routers that are in asked were seen to already.
 func (s *station) look(h *holding, now time.Time, asked map[netip.Addr]bool) nexthop.Hop {
-	found, err := s.choose(h)
+	all, err := s.choose(h)
 	if err != nil {
 		s.complain(h, err)
 	}
+	var found nexthop.Hop
+	if len(all) > 0 {
+		found = all[0]
+	}
 	inUse := now.Sub(s.pace.used) < hopInUse // a knock may come right behind another look
-	ask, wait := false, hopIdle
+	var ask []nexthop.Hop
+	wait := hopIdle
 	switch {
 	case err != nil || found.OnLink || !found.Gateway.IsValid():
 		wait = hopInUse
-	case found.State == nexthop.Unresolved || found.State == nexthop.Failed:
-		ask, wait = true, hopUnresolved
+	case !there(found):
+		ask, wait = all, hopUnresolved // any of them will do
 	case inUse:
-		ask, wait = found.State == nexthop.Stale, hopInUse
+		wait = hopInUse
+		if found.State == nexthop.Stale {
+			ask = all[:1]
+		}
 	}
 	if due := now.Add(wait); s.pace.due.IsZero() || due.Before(s.pace.due) {
 		s.pace.due = due
 	}
-	if ask && !asked[found.Gateway] {
-		asked[found.Gateway] = true
-		if err := s.Neighbours.Use(s.is.Link.Index, found.Gateway); err != nil {
-			s.complain(h, err)
+	var failed error
+	for _, x := range ask {
+		if !asked[x.Gateway] {
+			asked[x.Gateway] = true
+			failed = errors.Join(failed, s.Neighbours.Use(s.is.Link.Index, x.Gateway))
 		}
+	}
+	if failed != nil {
+		s.complain(h, failed)
 	}
 	if found.Gateway == h.hop.gateway && found.Hardware == nil && err == nil {
 		found.Hardware = h.hop.hardware // it is being asked, and where it was is the best guess
@@ -110,28 +127,80 @@ func (s *station) look(h *holding, now time.Time, asked map[netip.Addr]bool) nex
 	return found
 }
 
-// choose is the router that the host's routes lead to. Where that is none of those that announced the PREF64, it is the first of them that is not
-// known to be away.
-func (s *station) choose(h *holding) (nexthop.Hop, error) {
+// choose is the router that the host's routes lead to. Where the PREF64 has routers of its own it is one of them, and the others that would do
+// follow, best first.
+func (s *station) choose(h *holding) ([]nexthop.Hop, error) {
 	byRoute, err := s.Neighbours.Hop(s.is.Link, h.Addrs.Addr(), plat(h.PREF64))
-	if len(h.Routers) == 0 || slices.Contains(h.Routers, byRoute.Gateway) {
-		return byRoute, err
+	if len(h.Routers) == 0 {
+		return []nexthop.Hop{byRoute}, err
 	}
-	var first nexthop.Hop
-	for i, r := range h.Routers {
-		found, err := s.Neighbours.Router(s.is.Link.Index, r)
-		if err != nil {
-			return nexthop.Hop{}, err
-		}
-		if found.State != nexthop.Failed {
-			return found, nil
-		}
-		if i == 0 {
-			first = found
-		}
+	routers := h.Routers
+	if i := slices.Index(routers, byRoute.Gateway); i >= 0 {
+		routers = slices.Concat(routers[i:i+1], routers[:i], routers[i+1:])
 	}
-	return first, nil
+	maps.DeleteFunc(h.hop.away, func(r netip.Addr, _ bool) bool { return !slices.Contains(routers, r) })
+	rank := func(x nexthop.Hop) int { return h.hop.rank(x, x.Gateway == byRoute.Gateway) }
+	var all []nexthop.Hop
+	for _, r := range routers {
+		found := byRoute
+		if r != byRoute.Gateway {
+			if found, err = s.Neighbours.Router(s.is.Link.Index, r); err != nil {
+				return nil, err
+			}
+		}
+		h.hop.note(found)
+		if rank(found) == rankBest {
+			return []nexthop.Hop{found}, nil
+		}
+		all = append(all, found)
+	}
+	slices.SortStableFunc(all, func(a, b nexthop.Hop) int { return cmp.Compare(rank(a), rank(b)) })
+	return all, nil
 }
+
+// note keeps in mind whether a router is away.
+func (h *hop) note(x nexthop.Hop) {
+	switch x.State {
+	case nexthop.Reachable:
+		delete(h.away, x.Gateway)
+	case nexthop.Failed:
+		if h.away == nil {
+			h.away = map[netip.Addr]bool{}
+		}
+		h.away[x.Gateway] = true
+	}
+}
+
+// Ranks of routers, before 1 is added to all but rankBest for being another one than now: the next hop does not change without need.
+const (
+	rankBest       = 0 // there, and the host's routes lead to it
+	rankThere      = 1
+	rankUnresolved = 3
+	rankAway       = 5
+)
+
+// rank says how good a router is as the next hop; less is better. One that was away and is only heard from again may not hear us: it is no
+// reason to leave one that does.
+func (h *hop) rank(x nexthop.Hop, byRoute bool) int {
+	var rank int
+	switch wasAway := h.away[x.Gateway]; {
+	case there(x) && byRoute && !wasAway:
+		return rankBest
+	case there(x):
+		rank = rankThere
+	case !wasAway:
+		rank = rankUnresolved
+	default:
+		rank = rankAway
+	}
+	if x.Gateway != h.gateway {
+		rank++
+	}
+	return rank
+}
+
+// there says whether packets can go to a router, as far as the kernel knows.
+func there(x nexthop.Hop) bool { return x.State == nexthop.Reachable || x.State == nexthop.Stale }
 
 // meet has a holding make itself known to its next hop, which is another one than before.
 func (s *station) meet(h *holding, now time.Time) {

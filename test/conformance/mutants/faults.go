@@ -43,6 +43,7 @@ const (
 	tries       = "clat/policy/trial.go"
 	conflicts   = "clat/policy/conflict.go"
 	decision    = "clat/policy/policy.go"
+	pauses      = "clat/policy/pause.go"
 	announced   = "discovery/announcements.go"
 )
 

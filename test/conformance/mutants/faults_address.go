@@ -64,7 +64,7 @@ var sourceFaults = []fault{
 		"A=0 does not matter where the host has an address"},
 	{"SRC-4862-2", candidates, `x.Link == uplink.Index && x.Autonomous &&`, `x.Link == uplink.Index &&`, "A=0 does not matter"},
 	{"SRC-4862-2", candidates, `x.Prefix.Bits() == 64 &&`, `x.Prefix.Bits() <= 64 &&`, "a shorter prefix is taken for a /64"},
-	{"SRC-4862-2", candidates, ` && in.isDefaultRouter(uplink, x.Router)`, ``, "anybody on the link may announce"},
+	{"SRC-4862-2", decision, "	in.Announced = slices.DeleteFunc(slices.Clone(in.Announced), in.isStrange)\n", "", "anybody on the link may announce"},
 	{"SRC-4862-2", candidates, `!in.Now.Before(x.Preferred)`, `false`, "the preferred lifetime does not end"},
 	{"SRC-4862-2", candidates, `!in.Now.Before(x.Preferred)`, `in.Now.After(x.Preferred)`, "it ends a moment late"},
 	{"SRC-4862-2", madeAddress, `compareBool(!a.deprecated, !b.deprecated)`, `compareBool(a.deprecated, b.deprecated)`,

@@ -96,9 +96,9 @@ var pathMTUFaults = []fault{
 	{"PMTU-CLAT-1", pathCache, "\te.learned = now\n\te.state.Store(e.state", "\te.state.Store(e.state", "what is said again counts from when it was first said"},
 	{"PMTU-CLAT-2", worker, `case d == clat.To6 && errors.As(err, &tooBig):`, `case errors.As(err, &tooBig) && false:`, "nobody is told"},
 	{"PMTU-CLAT-2", worker, `errors.As(err, &tooBig):`, `err != nil:`, "every failure is taken for one of size"},
-	{"PMTU-CLAT-2", worker, `w.TooBig(fs[min(n, len(fs)-1)],`, `w.TooBig(fs[0],`, "the sender of another packet is told"},
-	{"PMTU-CLAT-2", worker, `fs = fs[min(n+1, len(fs)):]`, `fs = nil`, "what follows is lost"},
-	{"PMTU-CLAT-2", worker, `fs = fs[min(n+1, len(fs)):]`, `fs = fs[min(n+2, len(fs)):]`, "the next one is lost"},
+	{"PMTU-CLAT-2", worker, `w.TooBig(fs[refused],`, `w.TooBig(fs[0],`, "the sender of another packet is told"},
+	{"PMTU-CLAT-2", worker, `fs, senders = fs[refused+1:],`, `fs, senders = nil,`, "what follows is lost"},
+	{"PMTU-CLAT-2", worker, `fs, senders = fs[refused+1:],`, `fs, senders = fs[min(refused+2, len(fs)):],`, "the next one is lost"},
 	{"PMTU-CLAT-2", worker, `			v4 = append(v4, f)
 		}
 	}
@@ -106,7 +106,7 @@ var pathMTUFaults = []fault{
 		}
 	}
 	if _, err`, "what is to be said is lost"},
-	{"PMTU-CLAT-2", worker, `len(fs)-1)], tooBig.MTU)`, `len(fs)-1)], 0)`, "what the way out says is lost"},
+	{"PMTU-CLAT-2", worker, `fs[refused], tooBig.MTU)`, `fs[refused], 0)`, "what the way out says is lost"},
 	{"PMTU-CLAT-2", worker, "\t\tw.counters.Replies[clat.To6].Add(1)\n\t}\n\treturn r.Out", "\t}\n\treturn r.Out", "the answers are not counted"},
 	{"PMTU-CLAT-2", tooBig, `mtu = max(mtu, clat.MinMTU6)`, `_ = clat.MinMTU6`, "where nothing is said, nothing is done"},
 	{"PMTU-CLAT-2", tooBig, `to := eam.Pair4{Src: t.self4}`, `to := eam.Pair4{Src: t.unmapped}`, "the answer is not from the translator"},
