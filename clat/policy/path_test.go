@@ -162,6 +162,8 @@ func TestElsewhere(t *testing.T) {
 			"route4 wg0 10.0.0.0/8\nroute4 wg0 10.1.0.0/16", "[10.0.0.0/8 10.1.0.0/16]", "[10.0.0.0/8]"},
 		{"to us in order, and each once", "", "link clat0 l3\nroute4 clat0 203.0.113.10/32\nroute4 clat0 10.1.0.0/16\nroute4 clat0 203.0.113.10/32\n" +
 			"route4 clat0 10.0.0.0/8\nroute4 clat0 100.64.46.4/32", "[]", "[10.0.0.0/8 10.1.0.0/16 203.0.113.10/32]"},
+		{"nor what is of other generations", "", "link clat0 l3\nroute4 clat0 100.64.46.4/32\nroute4 clat0 100.64.46.6/32\nroute4 clat0 100.64.46.3/32",
+			"[]", "[100.64.46.3/32]"},
 		{"what is ours is no way, but what holds it is", "", "link clat0 l3\nroute4 clat0 100.64.46.4/32\nroute4 clat0 100.64.46.0/24",
 			"[]", "[100.64.46.0/24]"},
 		{"ours by another way", "", "link clat0 l3\nlink wg0 l3\nroute4 wg0 100.64.46.4/32", "[100.64.46.4/32]", "[]"},

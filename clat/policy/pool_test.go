@@ -57,6 +57,10 @@ func TestPoolShrinks(t *testing.T) {
 		moment{what: "the current one: the old one goes on", host: one + "addr lo 100.64.46.6/32\n", want: "4 a0 W try a0.7"},
 		moment{what: "and has a successor", trials: "a0.7 seen", want: "7 a0.7 P (4 a0 W)"}))
 	tell(t, "", append(begin[:2:2],
+		moment{what: "no PREF64", pref64: "-", want: "6 a0.6 P (4 a0 W)"},
+		moment{what: "the current one meanwhile", host: one + "addr lo 100.64.46.6/32\n", want: "4 a0 W"},
+		moment{what: "the old one goes on", pref64: "P@r1 W@dns", want: "4 a0 W try a0.7"}))
+	tell(t, "", append(begin[:2:2],
 		moment{what: "the other one is the best again", pref64: "W@r1 P@dns", want: "4 a0 W (6 a0.6 P)"},
 		moment{what: "and the old one's address is somebody's", host: one + "addr lo 100.64.46.6/32\n", want: "4 a0 W"}))
 }

@@ -261,7 +261,10 @@ func checkPaused(t *testing.T, in Input, p Plan) {
 	if ends := p.Ends(); !reflect.DeepEqual(p.Host, host) || ends.IsZero() != (host.TUN == "") || !ends.IsZero() && !ends.After(in.Now) {
 		t.Errorf("%s: until %v the host is to have %+v; want %+v", p.Code, ends, p.Host, host)
 	}
-	for _, g := range p.Generations {
+	for i, g := range p.Generations {
+		if g.Old.IsZero() != (i == 0) {
+			t.Errorf("%s: generations %+v", p.Code, p.Generations)
+		}
 		held := slices.ContainsFunc(p.Try, func(h Hold) bool { return h.Addrs == g.IPv6 && h.ND == g.ND })
 		if g.IPv6.IsValid() && p.Path == config.PathPacket && !held {
 			t.Errorf("%s: %+v is not held: %+v", p.Code, g, p.Try)

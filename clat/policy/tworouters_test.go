@@ -34,6 +34,13 @@ func TestGenerationsOfTwoRouters(t *testing.T) {
 		{what: "the old pair was the second one's: its connections are lost, and its sockets go where all go", pref64: "W P@r1", want: "6 a0.6 W (4 b0 W)"},
 	})
 	tell(t, "", []moment{
+		{what: "by DNS", host: both, pref64: "R@dns", trials: "a0 seen, a0.6 seen", want: "4 a0 R"},
+		{what: "by the first router", pref64: "P@r1 R@dns", want: "6 a0.6 P (4 a0 R)"},
+		{what: "the second has another, which is better: addresses of its prefix are tried, for new connections and in place of what died",
+			pref64: "Q@r2 P@dns", want: "6 a0.6 P (4 a0 Q) try b0 try b0.7"},
+		{what: "one is enough", trials: "b0 seen", want: "4 b0 Q (6 a0.6 P)"},
+	})
+	tell(t, "", []moment{
 		{what: "both have the same PREF64, so both prefixes are good", host: both, pref64: "P@r1 P@r2", trials: "a0 seen", want: "4 a0 P"},
 		{what: "the first deprecates its own", host: oldA + two + deprecatesA + saysB, trials: "b0.6 seen", want: "6 b0.6 P (4 a0 P)"},
 		{what: "the second is gone, and its prefix with it", host: oldA + deprecatesA, pref64: "P@r1", want: "4 a0 P (6 - P) try a0.6"},

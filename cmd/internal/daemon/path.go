@@ -88,6 +88,9 @@ func (d *daemon) up(ctx context.Context, plan policy.Plan) error {
 	if d.path == nil {
 		d.path = d.newPath(plan.Path, t)
 	} else {
+		if d.path.tun != nil {
+			d.path.watch(d.Config, plan)
+		}
 		d.path.engine.Swap(t)
 	}
 	d.path.config = d.Config
@@ -144,7 +147,6 @@ func (d *daemon) openPath(plan policy.Plan) error {
 	}
 	p.engine.SetInbound(filter)
 	if p.tun != nil {
-		p.watch(d.Config, plan)
 		return nil
 	}
 	tun, err := d.takeTUN(plan.Host.TUN, plan.Host.MTU)

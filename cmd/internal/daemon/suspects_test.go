@@ -241,7 +241,7 @@ func TestSuspicionAcrossPaths(t *testing.T) {
 		r.talks(15, "100.64.46.4", false)
 		r.suspected()
 		r.tuns.current().gone <- errors.New("deleted")
-		r.after(time.Minute)
+		r.after(2 * suspicion)
 		r.talks(15, "100.64.46.4", false)
 		if got := r.suspected(); len(got) != 0 {
 			t.Errorf("it is said again: %q", got)
