@@ -24,7 +24,7 @@ func parse(t *testing.T, toml string) *config.Config {
 	return c
 }
 
-// snapshot reads a host from lines: "link NAME [l3] [down] [mtu N] [hardware MAC]", "addr LINK PREFIX [tentative] [deprecated] [permanent]
+// snapshot reads a host from lines: "link NAME [l3] [down] [mtu N] [ups N] [hardware MAC]", "addr LINK PREFIX [tentative] [deprecated] [permanent]
 // [autoconf]", "route LINK PREFIX [via ADDRESS] [metric N] [ra] [elsewhere]", "neighbour LINK ADDRESS MAC", "route4 LINK PREFIX", "routed LINK"
 // (by routes that are not kept), "filtered LINK", "forwarding FAMILY...". Links are numbered from 1.
 func snapshot(t *testing.T, text string) (s platform.Snapshot) {
